@@ -66,7 +66,7 @@ fuzz:
 	@scripts/setup.sh fuzz
 	$(CARGO) xtask fuzz $(or $(SECONDS),600) $(TARGET)
 
-# Parts of `transfer` are app, files, pages and growth. SCALE=0.1 is for trying the benchmark itself out, PEERS=rsync,borg
+# Parts of `transfer` are app, files, pages, growth and repack. SCALE=0.1 is for trying the benchmark itself out, PEERS=rsync,borg
 # measures these others only, PEERS=none leaves all of them out, and PROFILE=FOLDER keeps what perf sees of each transfer there.
 bench:
 	@scripts/setup.sh bench

@@ -216,8 +216,15 @@ const TABLES: &[Table] = &[
             ("name", Bytes),
             ("objects", Integer),
             ("length", Integer),
+            ("added", Integer),
+            ("form", Integer),
         ],
         order: "id",
+    },
+    Table {
+        name: "pack_bases",
+        columns: &[("name", Bytes), ("base", Bytes)],
+        order: "name, base",
     },
     Table {
         name: "objects",
@@ -254,6 +261,7 @@ pub const LEFT_OUT: &[&str] = &[
     "hub",
     "leases",
     "numbers",
+    "repacks",
     "sessions",
     "upload_objects",
     "upload_packs",

@@ -165,7 +165,8 @@ pub(crate) async fn copy_objects(
         .fetch_one(&mut *connection)
         .await?;
     sqlx::query(concat!(
-        "INSERT INTO packs (owner, name, length, objects) SELECT $1, p.name, p.length, p.id FROM packs p
+        "INSERT INTO packs (owner, name, length, added, form, objects)
+         SELECT $1, p.name, p.length, p.added, p.form, p.id FROM packs p
          WHERE p.id IN (SELECT pack FROM dot_packs WHERE dot = $2
                         UNION SELECT ",
         pack_of!("object"),

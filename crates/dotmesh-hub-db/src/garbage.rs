@@ -48,16 +48,26 @@ pub struct Garbage {
 /// The number of the last deletion at some moment. A file that is stored after this moment can be lost only to a
 /// deletion with a greater number.
 #[derive(Debug, Clone, Copy)]
-pub struct Deletions(i64);
+pub struct Deletions {
+    last: i64,
+    moment: Timestamp,
+}
+
+impl Deletions {
+    /// Returns the moment, by the caller's clock.
+    pub(crate) fn moment(self) -> Timestamp {
+        self.moment
+    }
+}
 
 impl Database {
-    /// Returns the number of the last deletion. Call it before storing packs, and pass it to
+    /// Returns the number of the last deletion now. Call it before storing packs, and pass it to
     /// [`Database::add_objects`].
-    pub async fn deletions(&self) -> Result<Deletions, DatabaseError> {
+    pub async fn deletions(&self, now: Timestamp) -> Result<Deletions, DatabaseError> {
         let last = sqlx::query_scalar("SELECT coalesce(max(deletion), 0) FROM doomed_packs")
             .fetch_one(&self.readers)
             .await?;
-        Ok(Deletions(last))
+        Ok(Deletions { last, moment: now })
     }
 
     /// Returns up to `limit` unneeded packs with ids above `after`, in order of their ids.
@@ -154,6 +164,7 @@ impl Database {
                             WHERE (state = 'waiting' AND since <= $1) OR (state = 'deleting' AND since <= $2)
                             ORDER BY since LIMIT $4)
                AND NOT EXISTS (SELECT 1 FROM packs p WHERE p.name = doomed_packs.name)
+               AND NOT EXISTS (SELECT 1 FROM pack_bases b WHERE b.base = doomed_packs.name)
                AND NOT EXISTS (SELECT 1 FROM leases l WHERE l.name = $5 AND l.until > $3)
              RETURNING name",
         )
@@ -185,6 +196,14 @@ impl Database {
             .bind(pack.as_bytes().as_slice())
             .execute(&mut *tx)
             .await?;
+            // Readers of this file needed its bases until now.
+            sqlx::query(
+                "DELETE FROM pack_bases WHERE name = $1
+                 AND NOT EXISTS (SELECT 1 FROM packs p WHERE p.name = $1)",
+            )
+            .bind(pack.as_bytes().as_slice())
+            .execute(&mut *tx)
+            .await?;
         }
         tx.commit().await?;
         Ok(())
@@ -206,7 +225,7 @@ impl Database {
     }
 }
 
-async fn doom(
+pub(crate) async fn doom(
     connection: &mut AnyConnection,
     name: &[u8],
     now: Timestamp,
@@ -251,7 +270,7 @@ pub(crate) async fn revive(
     match row {
         None => Ok(Standing::Stored),
         Some((state, _)) if state == "deleting" => Ok(Standing::Deleting),
-        Some((_, deletion)) if deletion > deletions.0 => Ok(Standing::Deleted),
+        Some((_, deletion)) if deletion > deletions.last => Ok(Standing::Deleted),
         Some(_) => {
             // The number of its last deletion is kept: another push may have stored the pack before that deletion.
             for statement in [
@@ -285,7 +304,7 @@ pub(crate) async fn are_there(
     Ok(true)
 }
 
-fn pack_id(name: &[u8]) -> Result<PackId, DatabaseError> {
+pub(crate) fn pack_id(name: &[u8]) -> Result<PackId, DatabaseError> {
     let name = name.try_into();
     let name = name.map_err(|_| DatabaseError::Damaged { what: "pack name" })?;
     Ok(PackId::from_bytes(name))

@@ -53,6 +53,17 @@ row_id!(
     DeliveryId
 );
 
+impl PackRow {
+    /// Makes an id, which need not be a pack's. For tests.
+    pub fn from_number(number: i64) -> Self {
+        Self(number)
+    }
+
+    pub fn number(self) -> i64 {
+        self.0
+    }
+}
+
 impl UserId {
     /// Makes an id, which need not be an account's. For tests.
     pub fn from_number(number: i64) -> Self {

@@ -13,6 +13,7 @@
 pub mod access_log;
 pub mod attempts;
 pub mod branches;
+pub mod check;
 pub mod collaborators;
 pub mod commits;
 pub mod deliveries;
@@ -40,6 +41,7 @@ pub mod notes;
 pub mod objects;
 pub mod paging;
 pub mod quotas;
+pub mod repack;
 mod room;
 pub mod search;
 pub mod sessions;

@@ -3,27 +3,34 @@
 //! There are very many objects, so nothing here needs a statement or a parameter for each. A list is one parameter,
 //! and a fact about all objects of a pack is one row.
 
+mod adding;
 mod frame_column;
 pub(crate) mod id_sql;
-mod lookup;
+pub(crate) mod lookup;
 mod pack_index_cache;
 pub mod walk;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 
 use dotmesh_hub_model::quota::Usage;
 use dotmesh_model::ObjectHash;
 use dotmesh_store::{FrameRange, Kind, PackId};
 use sqlx::AnyConnection;
 
-use self::frame_column::{FRAME_LENGTH, encode_frame};
-use self::lookup::{ObjectRow, look_up, packs_of};
+use self::adding::add_pack;
+use self::lookup::packs_of;
 use self::walk::Numbers;
 use crate::garbage::{self, Deletions, Standing};
 use crate::ids::{DotId, ObjectId, PackRow, UploadId, UserId};
 use crate::{Database, DatabaseError, ROWS_PER_STATEMENT, quotas};
 
+pub(crate) use adding::{index_of, insert_pack};
 pub(crate) use pack_index_cache::PackIndexCache;
+
+/// The values of the column `form` of a pack.
+pub(crate) const AS_IT_CAME: i64 = 0;
+pub(crate) const REPACKED: i64 = 1;
+pub(crate) const DAMAGED: i64 = 2;
 
 /// A verified object that has been put into a pack.
 #[derive(Debug, Clone)]
@@ -36,6 +43,8 @@ pub struct NewObject {
     pub range: FrameRange,
     /// Its uncompressed length, in bytes.
     pub raw_length: u32,
+    /// Whether its frame is a group, which has other objects too.
+    pub grouped: bool,
 }
 
 /// The location of an object.
@@ -47,6 +56,8 @@ pub struct Location {
     pub range: FrameRange,
     /// The object's uncompressed length, in bytes.
     pub raw_length: u32,
+    /// Whether the frame is a group, which has other objects too.
+    pub grouped: bool,
 }
 
 /// The user, dot and upload of a lookup. They decide which objects the upload may refer to.
@@ -75,6 +86,14 @@ pub struct Known {
     pub member: bool,
     /// The note that the upload must add before it may rely on the object.
     borrowed: Option<Borrowed>,
+}
+
+/// An object that a dot has.
+#[derive(Debug, Clone, Copy)]
+pub struct Member {
+    pub id: ObjectId,
+    pub kind: Kind,
+    pub location: Location,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -149,10 +168,12 @@ impl Database {
         hashes: &[ObjectHash],
     ) -> Result<Vec<Option<ObjectId>>, DatabaseError> {
         let mut stored = vec![None; hashes.len()];
-        let mut connection = self.readers.acquire().await?;
-        for found in self.find(&mut connection, owner, hashes).await? {
+        // A repack may move objects meanwhile. All statements have to see the same instant.
+        let mut tx = self.begin_read().await?;
+        for found in self.find(&mut tx, owner, hashes).await? {
             stored[found.at] = Some(found.place.id);
         }
+        tx.commit().await?;
         Ok(stored)
     }
 
@@ -183,7 +204,7 @@ impl Database {
         }
         let mut lists = Vec::with_capacity(packs.len());
         for (name, objects) in packs {
-            lists.push(add_pack(&mut tx, owner, upload, *name, objects).await?);
+            lists.push(add_pack(&mut tx, owner, upload, *name, objects, deletions).await?);
         }
         if !packs.is_empty()
             && let Some(usage) = quotas::exceeded(&mut tx, owner, quota).await?
@@ -249,10 +270,10 @@ impl Database {
         scope: UploadScope,
         hashes: &[ObjectHash],
     ) -> Result<Vec<Option<Known>>, DatabaseError> {
-        let mut connection = self.readers.acquire().await?;
-        let found = self.find(&mut connection, scope.owner, hashes).await?;
+        let mut tx = self.begin_read().await?;
+        let found = self.find(&mut tx, scope.owner, hashes).await?;
         let packs = packs_of(found.iter().map(|found| found.place));
-        let by_pack = marks(&mut connection, PACK_MARKS, scope, &packs).await?;
+        let by_pack = marks(&mut tx, PACK_MARKS, scope, &packs).await?;
         let of_pack = |id: ObjectId| by_pack.get(&id.pack().0).copied().unwrap_or_default();
         // If the marks of the pack do not decide, the marks of the object do.
         let unsettled: Vec<i64> = found
@@ -261,7 +282,8 @@ impl Database {
             .filter(|id| !(of_pack(*id).member || of_pack(*id).noted))
             .map(|id| id.0)
             .collect();
-        let by_object = marks(&mut connection, OBJECT_MARKS, scope, &unsettled).await?;
+        let by_object = marks(&mut tx, OBJECT_MARKS, scope, &unsettled).await?;
+        tx.commit().await?;
         let mut usable = vec![None; hashes.len()];
         for found in found {
             let id = found.place.id;
@@ -297,15 +319,27 @@ impl Database {
         dot: DotId,
         hashes: &[ObjectHash],
     ) -> Result<Vec<Option<Location>>, DatabaseError> {
-        let mut connection = self.readers.acquire().await?;
-        let found = self.find(&mut connection, owner, hashes).await?;
+        let members = self.members(owner, dot, hashes).await?;
+        let located = members.into_iter().map(|member| Some(member?.location));
+        Ok(located.collect())
+    }
+
+    /// Returns those of the objects that the dot has.
+    pub async fn members(
+        &self,
+        owner: UserId,
+        dot: DotId,
+        hashes: &[ObjectHash],
+    ) -> Result<Vec<Option<Member>>, DatabaseError> {
+        let mut tx = self.begin_read().await?;
+        let found = self.find(&mut tx, owner, hashes).await?;
         let packs = packs_of(found.iter().map(|found| found.place));
         let whole: Vec<i64> = sqlx::query_scalar(
             "SELECT j.value FROM json_each($1) j CROSS JOIN dot_packs m WHERE m.dot = $2 AND m.pack = j.value",
         )
         .bind(json(&packs))
         .bind(dot)
-        .fetch_all(&mut *connection)
+        .fetch_all(&mut *tx)
         .await?;
         let is_whole = |id: ObjectId| whole.contains(&id.pack().0);
         let unsettled: Vec<i64> = found
@@ -322,15 +356,20 @@ impl Database {
             )
             .bind(json(&unsettled))
             .bind(dot)
-            .fetch_all(&mut *connection)
+            .fetch_all(&mut *tx)
             .await?;
             single.sort_unstable();
         }
+        tx.commit().await?;
         let mut located = vec![None; hashes.len()];
         for found in found {
             let id = found.place.id;
             if is_whole(id) || single.binary_search(&id.0).is_ok() {
-                located[found.at] = Some(found.location());
+                located[found.at] = Some(Member {
+                    id,
+                    kind: found.place.kind,
+                    location: found.location(),
+                });
             }
         }
         Ok(located)
@@ -363,79 +402,6 @@ async fn marks(
         (thing, marks)
     });
     Ok(marks.collect())
-}
-
-/// Adds a pack, and returns its index.
-async fn add_pack(
-    connection: &mut AnyConnection,
-    owner: UserId,
-    upload: UploadId,
-    name: PackId,
-    objects: &[NewObject],
-) -> Result<(PackRow, Vec<(ObjectHash, ObjectRow)>), DatabaseError> {
-    // Frames are contiguous, so the pack's length is the greatest end.
-    let ends = objects
-        .iter()
-        .map(|object| i64::from(object.range.offset) + i64::from(object.range.length));
-    let length = ends.max().unwrap_or(0);
-    let pack: PackRow = sqlx::query_scalar(
-        "INSERT INTO packs (owner, name, objects, length) VALUES ($1, $2, 0, $3) RETURNING id",
-    )
-    .bind(owner)
-    .bind(name.as_bytes().as_slice())
-    .bind(length)
-    .fetch_one(&mut *connection)
-    .await?;
-    let mut added = 0;
-    for (batch, objects) in objects.chunks(ROWS_PER_STATEMENT).enumerate() {
-        let mut rows = Vec::with_capacity(objects.len() * (ObjectHash::LENGTH + FRAME_LENGTH));
-        for object in objects {
-            rows.extend_from_slice(object.hash.as_bytes());
-            encode_frame(object, &mut rows);
-        }
-        let inserted = sqlx::query(
-            "INSERT INTO objects (id, owner, hash, frame)
-             SELECT $1 + n, $2, substr($3, n * 45 + 1, 32), substr($3, n * 45 + 33, 13)
-             FROM numbers WHERE n < $4
-             ON CONFLICT (owner, hash) DO NOTHING",
-        )
-        .bind(ObjectId::of(pack, batch * ROWS_PER_STATEMENT)?)
-        .bind(owner)
-        .bind(rows)
-        .bind(objects.len() as i64)
-        .execute(&mut *connection)
-        .await?;
-        added += inserted.rows_affected();
-    }
-    sqlx::query("UPDATE packs SET objects = $1 WHERE id = $2")
-        .bind(added as i64)
-        .bind(pack)
-        .execute(&mut *connection)
-        .await?;
-    note_pack(connection, upload, pack).await?;
-    let list = objects.iter().enumerate().map(|(number, object)| {
-        let place = ObjectRow {
-            id: ObjectId::of(pack, number)?,
-            kind: object.kind,
-            range: object.range,
-            raw_length: object.raw_length,
-        };
-        Ok((object.hash, place))
-    });
-    let mut list: Vec<_> = list.collect::<Result<_, DatabaseError>>()?;
-    if added < objects.len() as u64 {
-        // Another upload stored some of them first.
-        let hashes: Vec<ObjectHash> = objects.iter().map(|object| object.hash).collect();
-        let wanted: Vec<usize> = (0..hashes.len()).collect();
-        let all = look_up(connection, owner, &hashes, &wanted).await?;
-        let others = all.iter().filter(|(_, place)| place.id.pack() != pack);
-        let (others, ids): (HashSet<usize>, Vec<ObjectId>) =
-            others.map(|(at, place)| (*at, place.id)).unzip();
-        note_objects(connection, upload, &ids).await?;
-        let mut at = 0..;
-        list.retain(|_| at.next().is_some_and(|at| !others.contains(&at)));
-    }
-    Ok((pack, list))
 }
 
 async fn note_pack(

@@ -8,6 +8,8 @@ use dotmesh_hub_db::access_log::MOST_ROWS;
 
 use crate::operations::collect_garbage::{self, CollectError, Collected};
 use crate::operations::delete_dot::GRACE;
+use crate::operations::repack::{RepackError, Repacker};
+use crate::running_lease::{self, REPACKING};
 use crate::state::Hub;
 
 /// How long an unfinished upload can be resumed.
@@ -19,8 +21,58 @@ const DELIVERY_LIFETIME: Duration = Duration::from_secs(28 * 24 * 60 * 60);
 /// The interval of each job.
 const INTERVAL: Duration = Duration::from_secs(6 * 60 * 60);
 
+/// The interval of repacks.
+const REPACKS: Duration = Duration::from_secs(60 * 60);
+
 /// Runs the jobs for as long as the future is polled.
 pub async fn run(hub: &Hub) {
+    tokio::join!(run_others(hub), run_repacks(hub));
+}
+
+/// Repacks. A long repack must not keep other jobs from running.
+async fn run_repacks(hub: &Hub) {
+    let holder = hex::encode(hub.random.bytes::<8>());
+    let mut ticks = tokio::time::interval(REPACKS);
+    // While a hub is upgraded, processes of the version before may still serve, and cannot read groups. So the first
+    // repack waits.
+    ticks.tick().await;
+    loop {
+        ticks.tick().await;
+        if let Err(error) = repack(hub, &holder).await {
+            let error: &dyn std::error::Error = &error;
+            tracing::error!(error, "cannot repack");
+        }
+    }
+}
+
+async fn repack(hub: &Hub, holder: &str) -> Result<(), RepackError> {
+    let Some(settled) = hub.settings.repack_after else {
+        return Ok(());
+    };
+    let now = hub.clock.now();
+    // A bit less than the interval, so that the next tick finds the lease ended.
+    let until = now + REPACKS / 2;
+    if !hub.database.lease("repack", holder, now, until).await? {
+        return Ok(());
+    }
+    let repacker = Repacker::of(hub);
+    let repacking = repacker.repack(now, settled);
+    let (database, clock) = (&hub.database, &hub.clock);
+    let Some(done) = running_lease::hold(database, clock, REPACKING, holder, repacking).await?
+    else {
+        // `dothub repack` is at it.
+        return Ok(());
+    };
+    let done = done?;
+    if done.packs > 0 {
+        let (packs, before, after) = (done.packs, done.before, done.after);
+        tracing::info!(packs, before, after, "repacked");
+    }
+    hub.metrics.repacked(done.before, done.after);
+    Ok(())
+}
+
+async fn run_others(hub: &Hub) {
     let holder = hex::encode(hub.random.bytes::<8>());
     let mut ticks = tokio::time::interval(INTERVAL);
     loop {

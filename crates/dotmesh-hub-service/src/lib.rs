@@ -20,6 +20,7 @@ pub mod operations;
 pub mod rate_limit;
 pub mod readiness;
 mod ref_updates;
+pub mod running_lease;
 pub mod settings;
 mod state;
 pub mod store_url;

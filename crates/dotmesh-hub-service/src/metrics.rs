@@ -17,6 +17,8 @@ pub struct Metrics {
     pushes: AtomicU64,
     failed_logins: AtomicU64,
     collected_bytes: AtomicU64,
+    repacked_bytes: AtomicU64,
+    repacks_saved_bytes: AtomicU64,
     refused_connections: AtomicU64,
 }
 
@@ -81,6 +83,13 @@ impl Metrics {
         self.collected_bytes.fetch_add(bytes, Ordering::Relaxed);
     }
 
+    /// Counts bytes of packs that were repacked, and how many bytes fewer the new packs have.
+    pub fn repacked(&self, before: u64, after: u64) {
+        self.repacked_bytes.fetch_add(before, Ordering::Relaxed);
+        let saved = before.saturating_sub(after);
+        self.repacks_saved_bytes.fetch_add(saved, Ordering::Relaxed);
+    }
+
     /// Counts a wrong password.
     pub(crate) fn login_failed(&self) {
         self.failed_logins.fetch_add(1, Ordering::Relaxed);
@@ -108,7 +117,9 @@ impl Metrics {
         let pushes = self.pushes.load(Ordering::Relaxed);
         let failed = self.failed_logins.load(Ordering::Relaxed);
         let collected = self.collected_bytes.load(Ordering::Relaxed);
-        let lines: [(&str, &str, &str, &dyn std::fmt::Display); 10] = [
+        let repacked = self.repacked_bytes.load(Ordering::Relaxed);
+        let saved = self.repacks_saved_bytes.load(Ordering::Relaxed);
+        let lines: [(&str, &str, &str, &dyn std::fmt::Display); 12] = [
             (
                 "dothub_pushes_total",
                 "counter",
@@ -126,6 +137,18 @@ impl Metrics {
                 "counter",
                 "Bytes of packs that this process removed as garbage.",
                 &collected,
+            ),
+            (
+                "dothub_repacked_bytes_total",
+                "counter",
+                "Bytes of packs that this process repacked.",
+                &repacked,
+            ),
+            (
+                "dothub_repacks_saved_bytes_total",
+                "counter",
+                "How many bytes fewer the repacked packs have than those before.",
+                &saved,
             ),
             (
                 "dothub_connections",
@@ -221,6 +244,7 @@ mod tests {
         metrics.record("GET", "/{namespace}", 200, Duration::from_secs(100));
         metrics.record("TRACE", "none", 404, Duration::ZERO);
         metrics.pushed();
+        metrics.repacked(10, 4);
         let text = metrics.render(&Measured {
             users: 1,
             dots: 2,
@@ -239,6 +263,8 @@ mod tests {
             r#"dothub_request_seconds_count{route="none",method="other",status="404"} 1"#
                 .to_owned(),
             "dothub_pushes_total 1".to_owned(),
+            "dothub_repacked_bytes_total 10".to_owned(),
+            "dothub_repacks_saved_bytes_total 6".to_owned(),
             "dothub_stored_bytes 3".to_owned(),
             "dothub_connections 4".to_owned(),
             "dothub_store_seconds NaN".to_owned(),

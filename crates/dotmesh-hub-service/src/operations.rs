@@ -1,8 +1,9 @@
-//! The operations of the hub, one file each. Routes and pages call them. Periodic jobs, `dothub gc` and restores call
-//! `collect_garbage`.
+//! The operations of the hub, one file each. Routes and pages call them. Periodic jobs and the commands of `dothub` call
+//! `collect_garbage`, `repack` and `check`.
 
 pub mod change_settings;
 pub mod change_webhook;
+pub mod check;
 pub mod collect_garbage;
 pub mod commit_facts;
 pub mod commit_graph;
@@ -26,6 +27,7 @@ mod packer;
 pub mod protect_branch;
 pub mod receive_pack;
 pub mod rename_dot;
+pub mod repack;
 mod resolve_deltas;
 pub mod resolve_ref;
 pub mod restore_dot;

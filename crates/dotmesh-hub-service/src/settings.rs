@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 use std::num::NonZeroU32;
+use std::time::Duration;
 
 use dotmesh_hub_model::limits::Pace;
 use jiff::SignedDuration;
@@ -9,6 +10,9 @@ use url::Url;
 
 /// The default lifetime of the keys that `dm login` gets, in days.
 pub const LOGIN_KEY_DAYS: u32 = 90;
+
+/// How old packs are before they are repacked, by default. A push that is under way is mostly over by then.
+pub const REPACK_AFTER: Duration = Duration::from_secs(60 * 60);
 
 /// Who can make an account.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,6 +48,8 @@ pub struct Settings {
     pub longest_key: Option<SignedDuration>,
     /// Whether webhooks may call addresses that are not public.
     pub webhooks_to_private: bool,
+    /// How old packs must be before they are repacked. `None` if they never are.
+    pub repack_after: Option<Duration>,
     pub pace: Pace,
 }
 
@@ -107,6 +113,7 @@ impl Default for Settings {
             login_key_lifetime: Some(SignedDuration::from_hours(24 * LOGIN_KEY_DAYS as i64)),
             longest_key: None,
             webhooks_to_private: false,
+            repack_after: Some(REPACK_AFTER),
             pace: Pace::DEFAULT,
         }
     }

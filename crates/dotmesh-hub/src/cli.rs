@@ -2,9 +2,11 @@
 
 mod ambient;
 mod backup;
+mod check;
 mod collaborator;
 mod error;
 mod gc;
+mod repack;
 mod restore;
 mod serve;
 mod user;
@@ -44,6 +46,8 @@ enum Command {
     Backup(backup::Args),
     Restore(restore::Args),
     Gc(gc::Args),
+    Repack(repack::Args),
+    Check(check::Args),
 }
 
 /// Where the hub keeps everything.
@@ -149,6 +153,8 @@ fn execute(command: Command) -> Result<(), CliError> {
             Command::Backup(args) => backup::run(args).await,
             Command::Restore(args) => restore::run(args).await,
             Command::Gc(args) => gc::run(args).await,
+            Command::Repack(args) => repack::run(args).await,
+            Command::Check(args) => check::run(args).await,
         }
     })
 }

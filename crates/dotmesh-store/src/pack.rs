@@ -73,6 +73,9 @@ pub enum PackError {
     /// The frame is a delta, and its delta base is not available.
     #[error("the object {hash} is stored as a delta from {base}, which is not there")]
     NoBase { hash: ObjectHash, base: ObjectHash },
+    /// The group at `offset` builds on another group, which is not there. Or it builds on none, and got one.
+    #[error("the group at byte {offset} cannot be read without the group that it builds on")]
+    NoBaseGroup { offset: usize },
 }
 
 /// How a frame holds its object's bytes.
@@ -366,7 +369,7 @@ impl Frame {
         }
     }
 
-    fn parse_front(pack: &Bytes, offset: usize) -> Result<Self, PackError> {
+    pub(crate) fn parse_front(pack: &Bytes, offset: usize) -> Result<Self, PackError> {
         Self::parse_header(pack, offset)
             .ok()
             .flatten()

@@ -168,6 +168,21 @@ impl PackStore {
         }
     }
 
+    /// Returns the bytes of a pack that may be damaged, and whether they are whole.
+    pub async fn get_damaged(&self, pack: PackId) -> Result<(Bytes, bool), PackStoreError> {
+        let result = self
+            .objects
+            .get(&pack.path())
+            .await
+            .map_err(failed("read", pack))?;
+        if result.meta.size > MAX_PACK_LENGTH as u64 {
+            return Ok((Bytes::new(), false));
+        }
+        let bytes = result.bytes().await.map_err(failed("read", pack))?;
+        let whole = PackId::of(&bytes) == pack;
+        Ok((bytes, whole))
+    }
+
     /// Returns the stored frames in the order of `frames`. Adjacent frames are read together.
     ///
     /// The frames are not verified: [`crate::Frame::parse`] and [`crate::Frame::object`] do that.

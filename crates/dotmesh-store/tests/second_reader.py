@@ -118,9 +118,14 @@ READERS = {1: lambda data: ("chunk", []), 2: file_page, 3: tree_page, 4: root}
 
 def pack(data):
     r = Reader(data)
-    assert r.take(8) == b"dotpack\x01"
+    assert r.take(7) == b"dotpack"
+    version = r.number("B")
+    assert version in (1, 2), "another version"
     named = []
     while r.more():
+        if version == 2 and r.data[r.at] == 16:
+            named += group(r)
+            continue
         kind, encoding, raw, stored = r.number("B"), r.number("B"), r.number("I"), r.number("I")
         name, content = r.hash(), r.take(stored)
         assert 1 <= raw <= 1 << 20
@@ -136,6 +141,25 @@ def pack(data):
             assert before < stored < raw and content[before : before + 4] == ZSTD
             named.append(content[:32].hex())
     return "pack", named
+
+
+def group(r):
+    kind, encoding, raw, stored, count = (r.number(form) for form in "BBIIH")
+    assert kind == 16 and encoding in (1, 2) and 1 <= raw <= 1 << 21 and 1 <= count <= 4096
+    fields = Reader(r.take(stored))
+    named = [f"group:{raw}"]
+    if encoding == 2:
+        named.append(f"{fields.hash()}:{fields.number('I')}:{fields.number('I')}")
+    lengths = []
+    for _ in range(count):
+        kind, length = fields.number("B"), fields.number("I")
+        assert kind in READERS and 1 <= length <= 1 << 20
+        named.append(f"{kind}:{length}:{fields.hash()}")
+        lengths.append(length)
+    assert sum(lengths) == raw
+    content = fields.take(len(fields.data) - fields.at)
+    assert 1 <= len(content) <= raw + raw // 256 + 64 and content[:4] == ZSTD
+    return named
 
 
 # The magic number of a zstd frame.
@@ -170,7 +194,14 @@ def numbers(length):
 
 
 def main(testdata):
-    folders = {"tree-nodes": tree_page, "file-nodes": file_page, "roots": root, "packs": pack, "store": pack}
+    folders = {
+        "v1/tree-nodes": tree_page,
+        "v1/file-nodes": file_page,
+        "v1/roots": root,
+        "v1/packs": pack,
+        "v1/store": pack,
+        "v2/store": pack,
+    }
     for folder, reader in folders.items():
         for file in sorted(path for path in (testdata / folder).rglob("*") if path.is_file()):
             what, named = reader(file.read_bytes())

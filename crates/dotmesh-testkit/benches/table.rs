@@ -37,6 +37,8 @@ mod transfer_files;
 mod transfer_growth;
 #[path = "table/transfer_pages.rs"]
 mod transfer_pages;
+#[path = "table/transfer_repack.rs"]
+mod transfer_repack;
 
 use std::env;
 
@@ -44,10 +46,11 @@ use anyhow::{Context as _, Result, ensure};
 
 /// All groups, in the order in which they run. The slowest to set up is last.
 const GROUPS: &[&str] = &[
-    "commit", "checkout", "daily", "app", "files", "pages", "growth", "list", "forks", "hub",
+    "commit", "checkout", "daily", "app", "files", "pages", "growth", "repack", "list", "forks",
+    "hub",
 ];
 /// The groups that `transfer` stands for.
-const TRANSFER: &[&str] = &["app", "files", "pages", "growth"];
+const TRANSFER: &[&str] = &["app", "files", "pages", "growth", "repack"];
 
 #[tokio::main]
 async fn main() -> Result<()> {
@@ -69,6 +72,7 @@ async fn main() -> Result<()> {
             "files" => transfer_files::measure(&mut table, size).await?,
             "pages" => transfer_pages::measure(&mut table, size).await?,
             "growth" => transfer_growth::measure(&mut table, size).await?,
+            "repack" => transfer_repack::measure(&mut table, size).await?,
             "list" => commands::list(&mut table).await?,
             "forks" => forks::measure(&mut table, size).await?,
             _ => hub::measure(&mut table, size).await?,

@@ -21,6 +21,7 @@ const SERVICE: Layers = &[
         "descriptors",
         "metrics",
         "rate_limit",
+        "running_lease",
         "readiness",
         "ref_updates",
         "settings",

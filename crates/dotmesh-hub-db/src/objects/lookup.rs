@@ -21,6 +21,7 @@ pub(crate) struct ObjectRow {
     pub(crate) kind: Kind,
     pub(crate) range: FrameRange,
     pub(crate) raw_length: u32,
+    pub(crate) grouped: bool,
 }
 
 /// The location of a requested object. `at` is the position of its hash in the request.
@@ -247,6 +248,7 @@ impl FoundObject {
             pack: self.pack,
             range: self.place.range,
             raw_length: self.place.raw_length,
+            grouped: self.place.grouped,
         }
     }
 }
@@ -344,7 +346,7 @@ async fn read_hashes(
 }
 
 /// Returns all objects of a pack.
-async fn read_list(
+pub(crate) async fn read_list(
     connection: &mut AnyConnection,
     pack: PackRow,
 ) -> Result<Vec<(ObjectHash, ObjectRow)>, DatabaseError> {
@@ -418,12 +420,13 @@ impl ObjectRow {
     fn read(id: &str, frame: &str) -> Result<Self, DatabaseError> {
         let id = read_id(id)?;
         let frame: [u8; FRAME_LENGTH] = bytes(frame, "frame")?;
-        let (kind, range, raw_length) = decode_frame(&frame)?;
+        let frame = decode_frame(&frame)?;
         Ok(Self {
             id,
-            kind,
-            range,
-            raw_length,
+            kind: frame.kind,
+            range: frame.range,
+            raw_length: frame.raw_length,
+            grouped: frame.grouped,
         })
     }
 }

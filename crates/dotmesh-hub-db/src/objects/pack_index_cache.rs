@@ -1,8 +1,8 @@
 //! The pack index cache: the indexes of packs, in memory. Objects that are looked up together are mostly in the same
 //! packs. Reading a pack's rows in sequence costs much less than finding each object by hash.
 //!
-//! A pack never gains objects, and it loses them only all at once. Its row id is never reused. So a cached index is
-//! right as long as the pack's row exists, which the caller must check.
+//! A pack never gains objects, and it loses them only all at once, by garbage collection or by a repack. Its row id is
+//! never reused. So a cached index is right as long as the pack's row exists, which the caller must check.
 //!
 //! A prefix filter covers many more packs than the cached indexes. From hash prefixes, it knows which objects these
 //! packs seem to have, and in which rows. Such an object is read by its row id, next to those that came with it, and
@@ -305,6 +305,7 @@ mod tests {
                 length: 50,
             },
             raw_length: 1,
+            grouped: false,
         }
     }
 

@@ -8,7 +8,7 @@ use dotmesh_store::{PackId, PackStore, PackStoreError};
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 
 use super::folder::{BackupFolder, FolderError, Manifest};
-use super::take::pack_of;
+use super::take::pack_in;
 use crate::operations::collect_garbage::{CollectError, own_store};
 
 /// The number of packs in memory at once.
@@ -123,12 +123,11 @@ pub(super) async fn packs_to_restore(
 /// Returns the packs that the records name.
 fn named(folder: &BackupFolder, manifest: &Manifest) -> Result<BTreeSet<PackId>, FolderError> {
     let mut named = BTreeSet::new();
-    let mut is_pack = false;
+    let mut table = String::new();
     for line in folder.records(manifest)? {
         match line? {
-            DumpLine::Table { table, .. } => is_pack = table == "packs",
-            DumpLine::Row(values) if is_pack => named.extend(pack_of(&values)),
-            DumpLine::Row(_) => {}
+            DumpLine::Table { table: next, .. } => table = next,
+            DumpLine::Row(values) => named.extend(pack_in(&table, &values)),
         }
     }
     Ok(named)

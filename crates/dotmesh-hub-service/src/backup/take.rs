@@ -102,8 +102,8 @@ async fn copy(
     let schema = database
         .dump(|line| {
             writer.write(&line)?;
-            if let (DumpLine::Row(values), "packs") = (&line, writer.table()) {
-                named.extend(pack_of(values));
+            if let DumpLine::Row(values) = &line {
+                named.extend(pack_in(writer.table(), values));
             }
             Ok::<_, BackupError>(())
         })
@@ -145,9 +145,15 @@ async fn copy(
     })
 }
 
-/// Returns the pack's name in a row of the table `packs`.
-pub(super) fn pack_of(row: &[Value]) -> Option<PackId> {
-    let name = BASE64.decode(row.get(2)?.as_str()?).ok()?;
+/// Returns the name of a pack that a row makes necessary, if it is a row of such a table.
+pub(super) fn pack_in(table: &str, row: &[Value]) -> Option<PackId> {
+    let column = match table {
+        "packs" => 2,
+        // The pack that another one builds on.
+        "pack_bases" => 1,
+        _ => return None,
+    };
+    let name = BASE64.decode(row.get(column)?.as_str()?).ok()?;
     Some(PackId::from_bytes(name.try_into().ok()?))
 }
 

@@ -14,10 +14,10 @@ use dotmesh_hub_db::commits::NewCommit;
 use dotmesh_hub_db::objects::walk::Walk;
 use dotmesh_hub_db::objects::{Known, Location, UploadScope};
 use dotmesh_model::ObjectHash;
-use dotmesh_store::{End, FrameDecoder, Kind, Named, PackStoreError, named};
+use dotmesh_store::{End, Kind, Named, PackStoreError, named};
 
 use self::compare::{Came, New, Old, PlacedPage, compare};
-use super::frames::read_frames;
+use super::frames::{Decoder, read_objects};
 use crate::error::HubError;
 use crate::state::Hub;
 
@@ -203,15 +203,17 @@ impl Walker<'_> {
             .iter()
             .map(|(page, location)| (page.hash, *location))
             .collect();
-        let frames = read_frames(&self.hub.packs, &wanted).await?;
+        let objects = read_objects(&self.hub.packs, &wanted).await?;
         let read = tokio::task::spawn_blocking(move || {
-            let mut decoder = FrameDecoder::default();
+            let mut decoder = Decoder::default();
             let mut all = Vec::with_capacity(pages.len());
-            for (frame, (page, location)) in frames.iter().zip(pages) {
+            for (object, (page, location)) in objects.iter().zip(pages) {
                 // The object was whole when the hub accepted it, so damage is now the hub's fault.
-                let object = decoder.object(frame).map_err(|_| PackStoreError::Damaged {
-                    pack: location.pack,
-                })?;
+                let object = decoder
+                    .object(object)
+                    .map_err(|_| PackStoreError::Damaged {
+                        pack: location.pack,
+                    })?;
                 let after: Option<&End> = page.after.as_ref();
                 let read = named(object.kind(), object.bytes(), after);
                 let hash = page.hash;

@@ -4,9 +4,9 @@ use bytes::Bytes;
 use dotmesh_browse::{ReadError, TreeError, TreeReader, TreeSource};
 use dotmesh_hub_db::ids::{DotId, UserId};
 use dotmesh_model::ObjectHash;
-use dotmesh_store::{FrameDecoder, Kind, PackStoreError};
+use dotmesh_store::{Kind, PackStoreError};
 
-use super::frames::read_frames;
+use super::frames::{Decoder, read_objects};
 use crate::error::HubError;
 use crate::gate::Share;
 use crate::state::Hub;
@@ -54,14 +54,14 @@ impl ObjectsOfDot {
                 Ok((*hash, location.ok_or(TreeError::Missing { hash: *hash })?))
             })
             .collect::<Result<_, TreeError>>()?;
-        let frames = read_frames(&self.hub.packs, &wanted).await?;
+        let read = read_objects(&self.hub.packs, &wanted).await?;
         let decoding = self.share.run(move |_| {
-            let mut decoder = FrameDecoder::default();
-            let mut decoded = Vec::with_capacity(frames.len());
-            for (frame, (hash, location)) in frames.iter().zip(wanted) {
+            let mut decoder = Decoder::default();
+            let mut decoded = Vec::with_capacity(read.len());
+            for (read, (hash, location)) in read.iter().zip(wanted) {
                 let pack = location.pack;
                 let object = decoder
-                    .object(frame)
+                    .object(read)
                     .map_err(|_| PackStoreError::Damaged { pack })?;
                 if object.kind() != kind {
                     return Err(TreeError::Inconsistent { hash }.into());

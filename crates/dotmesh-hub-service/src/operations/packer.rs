@@ -34,6 +34,7 @@ pub(super) fn new_object(frame: &Frame, offset: usize) -> NewObject {
             length: frame.stored().len() as u32,
         },
         raw_length: frame.raw_length() as u32,
+        grouped: false,
     }
 }
 

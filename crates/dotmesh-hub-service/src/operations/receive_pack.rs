@@ -49,7 +49,7 @@ async fn attempt(hub: &Hub, scope: UploadScope, pack: Bytes) -> Result<(), HubEr
     let is_own = scope.owner == scope.user;
     let bases = find_bases(hub, scope, &deltas).await?;
 
-    let deletions = hub.database.deletions().await?;
+    let deletions = hub.database.deletions(hub.clock.now()).await?;
     let mut again = Vec::new();
     let objects = only_new(hub, scope, objects, &mut again).await?;
     let mut packer = Packer::new(&hub.packs, &usage, is_own);

@@ -9,7 +9,7 @@ use dotmesh_store::polite::Yielder;
 use dotmesh_store::{Frame, FrameDecoder, FrameEncoder, Object, PackStoreError};
 use foldhash::{HashMap, HashMapExt as _, HashSet};
 
-use super::frames::read_frames;
+use super::frames::{Decoder, ReadObject, read_objects};
 use super::packer::{Packer, check};
 use crate::error::HubError;
 use crate::rate_limit::Subject;
@@ -77,10 +77,10 @@ pub(super) async fn resolve_deltas(
             .iter()
             .filter_map(|base| Some((*base, *bases.get(base)?)));
         let wanted: Vec<(ObjectHash, Location)> = wanted.collect();
-        let frames = read_frames(&hub.packs, &wanted).await?;
+        let read = read_objects(&hub.packs, &wanted).await?;
         let batch = batch.to_vec();
         let resolved = hub.background.run(move || {
-            let bases = decode_bases(&frames, &wanted)?;
+            let bases = decode_bases(&read, &wanted)?;
             resolve_batch(&batch, &bases, known)
         });
         let frames;
@@ -93,15 +93,15 @@ pub(super) async fn resolve_deltas(
 }
 
 fn decode_bases(
-    frames: &[Frame],
+    read: &[ReadObject],
     wanted: &[(ObjectHash, Location)],
 ) -> Result<HashMap<ObjectHash, Object>, HubError> {
-    let mut decoder = FrameDecoder::default();
+    let mut decoder = Decoder::default();
     let mut yielder = Yielder::default();
-    let mut bases = HashMap::with_capacity(frames.len());
-    for (frame, (hash, location)) in frames.iter().zip(wanted) {
+    let mut bases = HashMap::with_capacity(read.len());
+    for (read, (hash, location)) in read.iter().zip(wanted) {
         // The object was whole when the hub accepted it, so damage is now the hub's fault.
-        let base = decoder.object(frame).map_err(|_| PackStoreError::Damaged {
+        let base = decoder.object(read).map_err(|_| PackStoreError::Damaged {
             pack: location.pack,
         })?;
         bases.insert(*hash, base);

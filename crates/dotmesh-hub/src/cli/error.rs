@@ -6,9 +6,11 @@ use std::process::ExitCode;
 
 use dotmesh_hub_db::DatabaseError;
 use dotmesh_hub_model::credentials::InvalidPassword;
+use dotmesh_hub_service::HubError;
 use dotmesh_hub_service::backup::{BackupError, FolderError, RestoreError, VerifyError};
 use dotmesh_hub_service::data_dir::DataDirError;
 use dotmesh_hub_service::operations::collect_garbage::CollectError;
+use dotmesh_hub_service::operations::repack::RepackError;
 use dotmesh_hub_service::store_url::StoreUrlError;
 use dotmesh_model::UserName;
 
@@ -17,6 +19,15 @@ use crate::tls::TlsError;
 impl From<BackupError> for CliError {
     fn from(error: BackupError) -> Self {
         Self::Backup(Box::new(error))
+    }
+}
+
+impl From<RepackError> for CliError {
+    fn from(error: RepackError) -> Self {
+        match error {
+            RepackError::Own(error) => Self::Collect(error),
+            error => Self::Repack(Box::new(error)),
+        }
     }
 }
 
@@ -58,6 +69,21 @@ pub(super) enum CliError {
     /// Garbage could not be collected.
     #[error(transparent)]
     Collect(#[from] CollectError),
+    /// The store could not be repacked. What was done before stays done.
+    #[error("the repack has stopped")]
+    Repack(#[source] Box<RepackError>),
+    /// The store could not be checked to its end.
+    #[error("the check has stopped")]
+    Check(#[source] Box<HubError>),
+    /// The check has found problems.
+    #[error("the store has {0} problems")]
+    Problems(u64),
+    /// Another process repacks.
+    #[error("the hub is being repacked already")]
+    Repacking,
+    /// Packs were left alone.
+    #[error("{0} packs are lost or damaged, and were not repacked")]
+    DamagedPacks(u64),
     /// No backup was taken.
     #[error("no backup was taken")]
     Backup(#[source] Box<BackupError>),
@@ -166,6 +192,13 @@ impl CliError {
                 Some("wait until it is done; a backup that was killed blocks others for 2 minutes")
             }
             Self::Collect(CollectError::OthersStore) => Some(OTHERS_STORE),
+            Self::Repacking => {
+                Some("wait until it is done; a repack that was killed blocks others for 2 minutes")
+            }
+            Self::Problems(_) => Some(
+                "restore the packs from a backup, or `dothub check --repair` marks what is lost, so that the next push brings it again",
+            ),
+            Self::DamagedPacks(_) => Some("`dothub check` says what is lost"),
             Self::Lost(_) => Some("the manifest names them; restore them from an earlier backup"),
             Self::Verify(_) => Some(
                 "free space if the disk is full; otherwise keep the earlier backups, and report this error to the project",
@@ -216,6 +249,8 @@ impl CliError {
             | Self::Tls(_)
             | Self::Collect(_)
             | Self::Backup(_)
+            | Self::Repack(_)
+            | Self::Check(_)
             | Self::Restore(_)
             | Self::Verify(_)
             | Self::Database(_)

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use dotmesh_hub_db::Opening;
 use dotmesh_hub_model::limits::Pace;
@@ -127,6 +128,14 @@ pub(super) struct Args {
         env = "DOTHUB_LONGEST_KEY_DAYS"
     )]
     longest_key_days: u32,
+    /// How many hours old packs must be before they are repacked into a smaller form; 0 to repack only with `dothub repack`
+    #[arg(
+        long,
+        value_name = "HOURS",
+        default_value_t = 1,
+        env = "DOTHUB_REPACK_AFTER"
+    )]
+    repack_after: u32,
     /// Send webhooks also to loopback, private and other addresses that are not public
     ///
     /// Users choose the addresses of webhooks. With this option they can reach everything that this machine can.
@@ -147,9 +156,15 @@ impl Args {
             login_key_lifetime: lifetime(self.login_key_days),
             longest_key: lifetime(self.longest_key_days),
             webhooks_to_private: self.webhooks_to_private,
+            repack_after: (self.repack_after > 0).then(|| hours(self.repack_after)),
             pace: Pace::DEFAULT,
         }
     }
+}
+
+/// So many hours.
+pub(super) fn hours(hours: u32) -> Duration {
+    Duration::from_secs(60 * 60 * u64::from(hours))
 }
 
 /// So many days; none for 0.

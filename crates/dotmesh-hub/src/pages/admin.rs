@@ -7,11 +7,13 @@ use axum::http::header;
 use axum::response::IntoResponse as _;
 use dotmesh_hub_db::leases::Lease;
 use dotmesh_hub_db::paging::Part;
+use dotmesh_hub_db::repack::RepackLog;
 use dotmesh_hub_db::totals::Totals;
 use dotmesh_hub_db::users::Account;
 use dotmesh_hub_model::credentials::Token;
 use dotmesh_hub_model::quota::Quota;
 use dotmesh_hub_model::show;
+use dotmesh_hub_service::running_lease::REPACKING;
 use dotmesh_hub_service::settings::SignUp;
 use dotmesh_hub_service::{Hub, HubError};
 use dotmesh_model::UserName;
@@ -26,6 +28,9 @@ use crate::web::{Page, Visit, go, render};
 /// The number of users on a page.
 const ACCOUNTS: u32 = 200;
 
+/// The number of repacks that are shown.
+const REPACKS: u32 = 10;
+
 #[derive(Template)]
 #[template(path = "admin.html")]
 struct AdminPage {
@@ -35,6 +40,7 @@ struct AdminPage {
     next: Option<UserName>,
     totals: Totals,
     jobs: Vec<Lease>,
+    repacks: RepackLog,
     quota: Option<u64>,
     sign_up: SignUp,
     made: Option<MadeLink>,
@@ -206,11 +212,15 @@ async fn page(hub: &Hub, visit: Visit, after: Option<UserName>, made: Option<Mad
     accounts.truncate(ACCOUNTS as usize);
     let last = accounts.last().filter(|_| is_more);
     let next = last.map(|account| account.name.clone());
+    let mut jobs = hub.database.leases().await?;
+    // This lease only says that a repack is running.
+    jobs.retain(|job| job.name != REPACKING);
     let page = AdminPage {
         accounts,
         next,
         totals: hub.database.totals().await?,
-        jobs: hub.database.leases().await?,
+        jobs,
+        repacks: hub.database.repack_log(REPACKS).await?,
         quota: hub.settings.quota,
         sign_up: hub.settings.sign_up,
         visit,

@@ -2,8 +2,9 @@
 
 use axum::body::Body;
 use axum::extract::State;
+use axum::http::HeaderValue;
 use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE};
-use axum::response::IntoResponse;
+use axum::response::{IntoResponse as _, Response};
 use dotmesh_hub_model::access::Action;
 use dotmesh_hub_service::Hub;
 use dotmesh_hub_service::audit;
@@ -30,15 +31,18 @@ pub(crate) async fn post(
     viewer: Viewer,
     DotPath(dot): DotPath,
     body: Body,
-) -> Result<impl IntoResponse, HttpError> {
+) -> Result<Response, HttpError> {
     let dot = viewer.open(&hub, &dot, Action::Read).await?;
     let hashes = read_hashes(body).await?;
     audit::download(&hub, &dot, viewer.caller.as_ref(), "by clone or pull").await?;
     let pack = serve_objects::serve_objects(&hub, &dot, &hashes).await?;
-    let headers = [
-        (CONTENT_TYPE, "application/octet-stream".to_owned()),
-        // With it a client knows a pack that was cut.
-        (CONTENT_LENGTH, pack.length.to_string()),
-    ];
-    Ok((headers, Body::from_stream(pack.parts)))
+    let mut response = Body::from_stream(pack.parts).into_response();
+    let headers = response.headers_mut();
+    let kind = HeaderValue::from_static("application/octet-stream");
+    headers.insert(CONTENT_TYPE, kind);
+    // With it a client knows a pack that was cut. Without it, the end of the last chunk tells.
+    if let Some(length) = pack.length {
+        headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
+    }
+    Ok(response)
 }

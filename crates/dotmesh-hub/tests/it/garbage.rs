@@ -7,6 +7,7 @@ use dotmesh_api::HubClient;
 use dotmesh_hub_db::DatabaseError;
 use dotmesh_hub_db::dump::DumpLine;
 use dotmesh_hub_service::operations::collect_garbage::{CollectError, Collected, collect_garbage};
+use dotmesh_hub_service::operations::repack::Repacker;
 use serde_json::json;
 use tokio::sync::Semaphore;
 
@@ -14,6 +15,7 @@ use crate::ambient;
 use crate::api::Api;
 use crate::backup::{has, polled};
 use crate::place::Place;
+use crate::repack::check;
 use crate::support::{
     Files, Made, TestHub, commit, dot, files, finish, pack, push, push_first, root_commit, update,
 };
@@ -152,7 +154,7 @@ async fn what_was_deleted_after_it_was_stored_is_stored_again() {
     let upload = database.upload(&token.id, owner, owner, &next);
     let upload = upload.await.unwrap().unwrap().id;
     let bytes = pack(&files(&[("a", b"one")]).objects);
-    let before = database.deletions().await.unwrap();
+    let before = database.deletions(ambient::now()).await.unwrap();
     let name = packs.put(bytes.clone()).await.unwrap();
     assert_eq!(collect(&hub, DAY, Duration::ZERO).await.files, 1);
     let add = async |deletions| {
@@ -172,7 +174,7 @@ async fn what_was_deleted_after_it_was_stored_is_stored_again() {
         .unwrap();
     assert!(lost(add(before).await));
     // It is also refused after someone has stored the file again.
-    let now = database.deletions().await.unwrap();
+    let now = database.deletions(ambient::now()).await.unwrap();
     packs.put(bytes).await.unwrap();
     add(now).await.unwrap();
     assert!(lost(add(before).await));
@@ -312,7 +314,16 @@ impl Worker<'_> {
     }
 }
 
-async fn at_random(hub: &TestHub, seed: u64, rounds: usize) {
+/// What runs beside the pushes.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Beside {
+    /// Two collectors, which delete files at once.
+    Collectors,
+    /// Two collectors that also repack. Readers may still need the files of packs that were replaced, so these stay.
+    Repacks,
+}
+
+async fn at_random(hub: &TestHub, seed: u64, rounds: usize, beside: Beside) {
     let (alice, alices) = hub.user_with_secret("alice").await;
     let (bob, bobs) = hub.user_with_secret("bob").await;
     let worker = |number: usize| {
@@ -340,7 +351,14 @@ async fn at_random(hub: &TestHub, seed: u64, rounds: usize) {
             something.forget();
             let now = ambient::now();
             database.purge_dots(now + DAY).await.unwrap();
-            collect_garbage(&database, &packs, now, Duration::ZERO)
+            let mut grace = Duration::ZERO;
+            if beside == Beside::Repacks {
+                grace = HOUR;
+                let repacker = Repacker::new(database.clone(), packs.clone());
+                let done = repacker.repack(now, Duration::ZERO).await.unwrap();
+                assert!(done.damaged.is_empty());
+            }
+            collect_garbage(&database, &packs, now, grace)
                 .await
                 .unwrap();
         }
@@ -352,6 +370,11 @@ async fn at_random(hub: &TestHub, seed: u64, rounds: usize) {
     };
     tokio::join!(working, collecting(), collecting());
 
+    if beside == Beside::Repacks {
+        assert_eq!(check(hub, false).await.problems, []);
+        collect(hub, DAY, Duration::ZERO).await;
+        assert_eq!(check(hub, false).await.problems, []);
+    }
     for worker in &mut workers {
         worker.check().await;
         let names: Vec<String> = worker.dots.keys().cloned().collect();
@@ -362,7 +385,10 @@ async fn at_random(hub: &TestHub, seed: u64, rounds: usize) {
     purge(hub).await;
     let uploads = ambient::now() + DAY;
     hub.hub.database.expire_uploads(uploads).await.unwrap();
-    collect(hub, DAY, Duration::ZERO).await;
+    // A base goes after the packs that build on it.
+    for _ in 0..2 {
+        collect(hub, DAY, Duration::ZERO).await;
+    }
     assert_eq!(rows(hub).await, (0, 0));
     assert_eq!(hub.hub.packs.list().await.unwrap(), []);
 }
@@ -373,14 +399,29 @@ async fn beside_pushes_at_random() {
     let rounds = std::env::var("DOTHUB_TEST_ROUNDS");
     let rounds = rounds.map_or(40, |rounds| rounds.parse().unwrap());
     for seed in 1..=2 {
-        at_random(&TestHub::start().await, seed, rounds).await;
+        at_random(&TestHub::start().await, seed, rounds, Beside::Collectors).await;
     }
+}
+
+#[tokio::test]
+async fn beside_pushes_and_repacks_at_random() {
+    let rounds = std::env::var("DOTHUB_TEST_ROUNDS");
+    let rounds = rounds.map_or(25, |rounds| rounds.parse().unwrap());
+    for seed in 4..=5 {
+        at_random(&TestHub::start().await, seed, rounds, Beside::Repacks).await;
+    }
+}
+
+#[tokio::test]
+async fn beside_pushes_and_repacks_at_random_on_servers() {
+    let hub = TestHub::start_in(Place::shared().await).await;
+    at_random(&hub, 6, 12, Beside::Repacks).await;
 }
 
 #[tokio::test]
 async fn beside_pushes_at_random_on_servers() {
     let hub = TestHub::start_in(Place::shared().await).await;
-    at_random(&hub, 3, 20).await;
+    at_random(&hub, 3, 20, Beside::Collectors).await;
 }
 
 /// An operator combines the wrong database with a store, or one store with two hubs.

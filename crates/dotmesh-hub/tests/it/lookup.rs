@@ -71,9 +71,10 @@ async fn add(database: &Database, user: UserId, objects: Range<u32>) -> UploadId
             length: 50,
         },
         raw_length: 4,
+        grouped: false,
     });
     let packs = [(pack, objects.collect())];
-    let deletions = database.deletions().await.unwrap();
+    let deletions = database.deletions(ambient::now()).await.unwrap();
     let added = database.add_objects(user, upload, &packs, deletions, &[], None);
     added.await.unwrap().unwrap();
     upload

@@ -6,6 +6,7 @@
 )]
 
 mod arbitrary;
+mod groups;
 mod pack_store;
 mod packs;
 mod pages;

@@ -7,12 +7,12 @@ use std::process::Command;
 
 use bytes::Bytes;
 use dotmesh_store::chunker::cut;
-use dotmesh_store::{FilePage, Kind, PackReader, TreePage, references};
+use dotmesh_store::{FilePage, Kind, StoredFrame, StoredPackReader, TreePage, references};
 
 #[test]
 fn a_second_reader_finds_the_same() {
     let here = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let testdata = here.join("../../testdata/v1");
+    let testdata = here.join("../../testdata");
     let output = Command::new("python3")
         .arg(here.join("tests/second_reader.py"))
         .arg(&testdata)
@@ -23,7 +23,15 @@ fn a_second_reader_finds_the_same() {
     let told = String::from_utf8(output.stdout).expect("text");
 
     let mut expected = String::new();
-    for folder in ["tree-nodes", "file-nodes", "roots", "packs", "store"] {
+    let folders = [
+        "v1/tree-nodes",
+        "v1/file-nodes",
+        "v1/roots",
+        "v1/packs",
+        "v1/store",
+        "v2/store",
+    ];
+    for folder in folders {
         let mut files = Vec::new();
         files_below(&testdata.join(folder), &mut files);
         files.sort();
@@ -56,7 +64,7 @@ fn numbers() -> impl Iterator<Item = u8> {
     })
 }
 
-fn files_below(folder: &Path, into: &mut Vec<PathBuf>) {
+pub(crate) fn files_below(folder: &Path, into: &mut Vec<PathBuf>) {
     for entry in std::fs::read_dir(folder).expect("list") {
         let path = entry.expect("list").path();
         match path.is_dir() {
@@ -68,17 +76,17 @@ fn files_below(folder: &Path, into: &mut Vec<PathBuf>) {
 
 fn tell(folder: &str, bytes: Vec<u8>) -> String {
     let (what, kind) = match folder {
-        "tree-nodes" => {
+        "v1/tree-nodes" => {
             let page = TreePage::decode(&bytes).expect("a page");
             let what = format!("level {} of {}", page.level(), page.count());
             (what, Kind::TreePage)
         }
-        "file-nodes" => {
+        "v1/file-nodes" => {
             let page = FilePage::decode(&bytes).expect("a page");
             let what = format!("level {} of {}", page.level(), page.size());
             (what, Kind::FilePage)
         }
-        "roots" => ("root".to_owned(), Kind::Root),
+        "v1/roots" => ("root".to_owned(), Kind::Root),
         _ => return tell_pack(bytes.into()),
     };
     what + &named(kind, &bytes)
@@ -92,11 +100,23 @@ fn named(kind: Kind, bytes: &[u8]) -> String {
         .collect()
 }
 
-/// Describes a pack: its frames, the references of raw objects, and the bases of deltas.
+/// Describes a pack: its frames, the references of raw objects, the bases of deltas, and what is in groups.
 fn tell_pack(pack: Bytes) -> String {
     let mut told = "pack".to_owned();
-    for frame in PackReader::new(pack).expect("a pack") {
-        let frame = frame.expect("a frame");
+    for frame in StoredPackReader::new(pack).expect("a pack") {
+        let frame = match frame.expect("a frame") {
+            StoredFrame::Single(frame) => frame,
+            StoredFrame::Group(group) => {
+                told += &format!(" group:{}", group.raw_length());
+                if let Some(base) = group.base() {
+                    told += &format!(" {}:{}:{}", base.pack, base.range.offset, base.range.length);
+                }
+                for entry in group.entries() {
+                    told += &format!(" {}:{}:{}", entry.kind.number(), entry.length, entry.hash);
+                }
+                continue;
+            }
+        };
         let (kind, hash) = (frame.kind(), frame.hash());
         let header = format!(" {}:{}:{hash}", kind.number(), frame.raw_length());
         told += &header;

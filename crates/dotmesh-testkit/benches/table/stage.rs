@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, ensure};
 use dotmesh_testkit::{Daemon, Machine, Network};
 
-use crate::measure::{Cost, seconds};
+use crate::measure::{Cost, seconds, time};
 use crate::memory;
 
 /// The folder of a node's pool.
@@ -103,6 +103,23 @@ impl Stage {
             node.ok(&remote).await;
         }
         Ok(name)
+    }
+
+    /// Repacks everything that the hub has, and returns how long that took.
+    pub(crate) async fn repack(&self) -> Result<f64> {
+        self.settle().await?;
+        Ok(time(&self.hub, "dothub repack --after 0 --data hub").await)
+    }
+
+    /// The bytes of all packs that the hub has, without those that wait to be deleted.
+    pub(crate) async fn stored(&self) -> Result<f64> {
+        let checked = self
+            .hub
+            .run("dothub check --json --data hub")
+            .await
+            .success();
+        let report: serde_json::Value = serde_json::from_str(&checked.stdout)?;
+        report["bytes"].as_f64().context("no bytes")
     }
 
     /// Runs a `dm push`, `pull` or `clone` on an idle node. Returns the cost there and at the hub.

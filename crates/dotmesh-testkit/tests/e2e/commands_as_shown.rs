@@ -656,6 +656,14 @@ async fn running_a_hub(bob: &Node, documents: &mut Documents) -> Result<()> {
     at_home
         .pastes(&documents.take(manual, "dothub backup")?)
         .await?;
+    let repacked = at_home
+        .pastes(&documents.take(manual, "dothub repack")?)
+        .await?;
+    assert!(repacked.contains("Would repack 0 packs"), "{repacked}");
+    let checked = at_home
+        .pastes(&documents.take(manual, "dothub check")?)
+        .await?;
+    assert!(checked.contains("Checked 0 packs"), "{checked}");
     let restored = at_home
         .pastes(&documents.take(manual, "dothub restore")?)
         .await?;

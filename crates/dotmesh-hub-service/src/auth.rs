@@ -182,14 +182,19 @@ pub async fn by_password(
     let (user, hashed) = match login {
         Some(mut login) if login.password.is_some() => {
             let hashed = login.password.take();
-            (Some(login), hashed.map(Arc::new))
+            (Some(login), hashed)
         }
         _ => (None, None),
     };
-    // An unknown account, or one without a password, must take as long as a wrong password.
-    let hashed = hashed.unwrap_or_else(|| hub.nobody.clone());
-    let (matches, turn) =
-        tokio::task::spawn_blocking(move || (hashed.matches(&password), turn)).await?;
+    let (nobody, random) = (Arc::clone(&hub.nobody), hub.random.clone());
+    let (matches, turn) = tokio::task::spawn_blocking(move || {
+        // An unknown account, or one without a password, must take as long as a wrong password. The first login makes the
+        // hash for it in either case.
+        let nobody = nobody.get_or_init(|| HashedPassword::nobody(&random));
+        let hashed = hashed.as_ref().unwrap_or(nobody);
+        (hashed.matches(&password), turn)
+    })
+    .await?;
     let is_known = user.is_some();
     let user = user.filter(|_| matches);
     if user.is_none() {

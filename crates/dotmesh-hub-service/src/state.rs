@@ -1,7 +1,7 @@
 //! The state that every route works with.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use std::time::Instant;
 
 use dotmesh_hub_db::Database;
@@ -47,7 +47,8 @@ pub struct Hub {
     /// The limits on shared resources, as `limits.rs` defines them.
     pub turns: Arc<AllTurns>,
     pub(crate) counting: Arc<Semaphore>,
-    pub(crate) nobody: Arc<HashedPassword>,
+    /// The hash that an unknown user's password is compared with, once there was a login by password.
+    pub(crate) nobody: Arc<OnceLock<HashedPassword>>,
     /// The access log entries that this process has written today.
     pub(crate) written: Arc<WrittenToday>,
     pub(crate) rate_limit: Option<Arc<RateLimit>>,
@@ -107,7 +108,7 @@ impl Hub {
             gate: Gate::default(),
             turns: Arc::default(),
             counting: Arc::new(Semaphore::new(COUNTING)),
-            nobody: Arc::new(HashedPassword::nobody(&random)),
+            nobody: Arc::default(),
             clock,
             random,
             written: Arc::default(),

@@ -108,6 +108,15 @@ pub(crate) fn noise(seed: u64) -> impl FnMut() -> u64 {
     }
 }
 
+/// Eight random bytes for each of `words`. An iterator over them would take most of a test's time in a debug build.
+pub(crate) fn noise_bytes(next: &mut impl FnMut() -> u64, words: usize) -> Vec<u8> {
+    let mut bytes = vec![0; words * 8];
+    for word in bytes.chunks_exact_mut(8) {
+        word.copy_from_slice(&next().to_le_bytes());
+    }
+    bytes
+}
+
 struct NoCache;
 
 impl PageCache for NoCache {
@@ -172,7 +181,7 @@ async fn transfers_that_are_cut_go_on_and_come_to_the_same() {
     let data = tempfile::tempdir().unwrap();
     let mut next = noise(7);
     for file in 0..40 {
-        let bytes: Vec<u8> = (0..200_000).flat_map(|_| next().to_le_bytes()).collect();
+        let bytes = noise_bytes(&mut next, 200_000);
         std::fs::write(data.path().join(format!("file{file}")), bytes).unwrap();
     }
     let size = 40 * 1_600_000;

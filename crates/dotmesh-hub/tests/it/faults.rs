@@ -19,7 +19,7 @@ use proptest::strategy::ValueTree as _;
 use proptest::test_runner::TestRunner;
 use tokio::net::TcpListener;
 
-use crate::cuts::{noise, push, root_of, told};
+use crate::cuts::{noise, noise_bytes, push, root_of, told};
 use crate::support::{TestHub, dot};
 
 /// The HTML page of a proxy.
@@ -274,7 +274,7 @@ fn http_date(time: SystemTime) -> String {
 fn fill(folder: &Path, seed: u64) {
     let mut next = noise(seed);
     for file in 0..3 {
-        let bytes: Vec<u8> = (0..40_000).flat_map(|_| next().to_le_bytes()).collect();
+        let bytes = noise_bytes(&mut next, 40_000);
         std::fs::write(folder.join(format!("file{file}")), bytes).unwrap();
     }
 }

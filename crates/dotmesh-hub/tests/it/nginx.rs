@@ -9,7 +9,7 @@ use dotmesh_model::CommitId;
 use dotmesh_sync::{HubSource, Progress, Target, greet, materialise};
 use tokio::net::{TcpListener, TcpStream};
 
-use crate::cuts::{noise, push, root_of};
+use crate::cuts::{noise, noise_bytes, push, root_of};
 use crate::supervised::{Says, Supervised};
 use crate::support::{TestHub, dot};
 
@@ -74,7 +74,7 @@ fn documented(hub: &str) -> String {
 
 fn fill(folder: &Path) {
     let mut next = noise(3);
-    let bytes: Vec<u8> = (0..1_500_000).flat_map(|_| next().to_le_bytes()).collect();
+    let bytes = noise_bytes(&mut next, 1_500_000);
     std::fs::write(folder.join("file"), bytes).unwrap();
 }
 

@@ -16,7 +16,7 @@ use crate::ambient;
 use crate::api::Api;
 use crate::bounds::saying;
 use crate::cli::start;
-use crate::cuts::{noise, push as push_files};
+use crate::cuts::{noise, noise_bytes, push as push_files};
 use crate::pages::Browser;
 use crate::place::Place;
 use crate::support::{Made, TestHub, dot, pack, push, push_first, refused};
@@ -78,7 +78,7 @@ async fn a_push_without_room_is_told_so_and_goes_on_when_there_is() {
     let data = tempfile::tempdir().unwrap();
     let mut next = noise(11);
     for file in 0..10 {
-        let bytes: Vec<u8> = (0..150_000).flat_map(|_| next().to_le_bytes()).collect();
+        let bytes = noise_bytes(&mut next, 150_000);
         std::fs::write(data.path().join(format!("file{file}")), bytes).unwrap();
     }
     let (app, commit) = (dot("alice/app"), CommitId::from_bytes([7; 16]));

@@ -15,7 +15,7 @@ use tokio::sync::Mutex;
 
 use crate::ambient;
 use crate::cli::{Serving, start};
-use crate::cuts::{noise, push, root_of};
+use crate::cuts::{noise, noise_bytes, push, root_of};
 use crate::place::Place;
 use crate::support::{commit, dot, files, finish, pack, push_first, root_commit, update};
 
@@ -114,7 +114,7 @@ async fn a_process_is_killed_in_the_middle_of_a_push_and_another_finishes_it() {
     for (round, part) in [1000, 0, 300, 800, 995, 999].into_iter().enumerate() {
         let data = tempfile::tempdir().unwrap();
         for file in 0..6 {
-            let bytes: Vec<u8> = (0..200_000).flat_map(|_| next().to_le_bytes()).collect();
+            let bytes = noise_bytes(&mut next, 200_000);
             std::fs::write(data.path().join(format!("file{file}")), bytes).unwrap();
         }
         let kill = part < 1000;

@@ -29,6 +29,7 @@ mod orphans;
 mod people;
 mod podman;
 mod remote_branches;
+mod rows;
 mod run;
 mod screenshots;
 mod survival;

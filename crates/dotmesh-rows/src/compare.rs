@@ -218,7 +218,7 @@ impl One<'_> {
         let compared = match blocks {
             Blocks::Same => Ok(()),
             Blocks::Some(ranges) => {
-                self.rows(&plan, old, new, Some(ranges), &mut |change, group| {
+                self.rows(&plan, old, new, Some(&ranges), &mut |change, group| {
                     told.tell(change, group, sink)
                 })
             }
@@ -236,7 +236,7 @@ impl One<'_> {
         plan: &Plan,
         old: Option<&Table>,
         new: Option<&Table>,
-        blocks: Option<Vec<(u32, u32)>>,
+        blocks: Option<&[(u32, u32)]>,
         tell: &mut dyn FnMut(RowChange, Option<String>) -> Result<(), RowsError>,
     ) -> Result<(), RowsError> {
         let scan = |columns: &[String]| Scan {
@@ -244,7 +244,7 @@ impl One<'_> {
             is_sorted: true,
             filter: None,
             limit: None,
-            blocks: blocks.clone(),
+            blocks: blocks.map(<[(u32, u32)]>::to_vec),
             longest: self.options.longest,
         };
         let empty = || -> Rows<'_> { Box::new(std::iter::empty()) };

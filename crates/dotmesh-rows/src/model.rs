@@ -207,6 +207,7 @@ pub enum Value {
     /// Fields and their values, sorted.
     Map {
         /// The pairs.
+        #[cfg_attr(feature = "openapi", schema(value_type = Vec<Vec<Value>>))]
         map: Vec<(Value, Value)>,
     },
 }

@@ -321,7 +321,7 @@ fn redis(change: &RowChange) -> Option<String> {
     }
     match expires {
         Value::Null if change.before.is_some() && lines.is_empty() => {
-            lines.push_str(&format!("PERSIST {key}\n"))
+            lines.push_str(&format!("PERSIST {key}\n"));
         }
         Value::Integer(time) => lines.push_str(&format!("PEXPIREAT {key} {time}\n")),
         _ => {}

@@ -61,11 +61,7 @@ fn keys_come_sorted_with_values_by_structure() {
         found[2][3],
         Value::List(vec![text("1"), text("2"), text("3")])
     );
-    assert!(
-        matches!(found[3][3], Value::Long { bytes: 118, .. }),
-        "{:?}",
-        found[3]
-    );
+    assert!(matches!(found[3][3], Value::Long { .. }), "{:?}", found[3]);
     let mut events = Vec::new();
     let options = Options {
         database: None,

@@ -6,7 +6,7 @@ use crate::adapter::{Adapter, Row, Rows, Scan};
 use crate::error::RowsError;
 use crate::merge::{Differ, merge};
 use crate::model::{
-    Counts, DiffEvent, Fate, Kind, RowChange, RowKey, Store, Table, TableChange, TableName, Value,
+    Cell, Counts, DiffEvent, Fate, Kind, RowChange, RowKey, Store, Table, TableChange, TableName,
 };
 use crate::postgres::blocks::Blocks;
 use crate::schema;
@@ -381,20 +381,20 @@ impl Plan {
 
     /// An older row with the columns of the newer table.
     fn widen(&self, mut row: Row) -> Row {
-        let mut values: Vec<Option<Value>> = row.values.into_iter().map(Some).collect();
+        let mut values: Vec<Option<Cell>> = row.values.into_iter().map(Some).collect();
         let take = |place: &Option<usize>| place.and_then(|place| values.get_mut(place)?.take());
         row.values = self
             .places
             .iter()
             .map(take)
-            .map(|value| value.unwrap_or(Value::Null))
+            .map(|value| value.unwrap_or(Cell::Null))
             .collect();
         row
     }
 }
 
 impl Differ for Plan {
-    fn changed(&self, old: &[Value], new: &[Value]) -> Vec<usize> {
+    fn changed(&self, old: &[Cell], new: &[Cell]) -> Vec<usize> {
         let differs = |place: &usize| {
             old.get(*place) != new.get(*place)
                 && !self.ignored.get(*place).copied().unwrap_or(false)

@@ -3,8 +3,8 @@
 use dotmesh_cli::commands::diff::rows::{Form, RowChanges, summary, whole};
 use dotmesh_cli::commands::{rows, sql};
 use dotmesh_rows::model::{
-    Column, Counts, DiffEvent, Fate, Kind, RowChange, RowKey, Store, TableChange, TableName,
-    TableSize, Value,
+    Cell, Column, Counts, DiffEvent, Fate, Kind, RowChange, RowKey, Store, TableChange, TableName,
+    TableSize,
 };
 
 use crate::given::{id, name};
@@ -27,15 +27,15 @@ fn table(database: &str, schema: &str, table: &str) -> TableName {
     }
 }
 
-fn text(text: &str) -> Value {
-    Value::Text(text.to_owned())
+fn text(text: &str) -> Cell {
+    Cell::Text(text.to_owned())
 }
 
 fn names(names: &[&str]) -> Vec<String> {
     names.iter().map(|name| (*name).to_owned()).collect()
 }
 
-fn row(before: Option<Vec<Value>>, after: Option<Vec<Value>>, changed: &[usize]) -> DiffEvent {
+fn row(before: Option<Vec<Cell>>, after: Option<Vec<Cell>>, changed: &[usize]) -> DiffEvent {
     DiffEvent::Row(RowChange {
         before,
         after,
@@ -61,7 +61,7 @@ fn changes() -> RowChanges {
         generated: Vec::new(),
         ddl: names(&["ALTER TABLE \"public\".\"users\" ADD COLUMN \"image\" text"]),
     };
-    let user = |id: i64, name: &str| vec![Value::Integer(id), text(name), Value::Null];
+    let user = |id: i64, name: &str| vec![Cell::Integer(id), text(name), Cell::Null];
     let clicks = TableChange {
         store: store("clicks-db", Kind::Redis, ""),
         name: table("0", "", "whales"),
@@ -73,12 +73,7 @@ fn changes() -> RowChanges {
     };
     let list = |clicks: &[&str]| {
         let clicks = clicks.iter().map(|click| text(click)).collect();
-        vec![
-            text("whales"),
-            text("list"),
-            Value::Null,
-            Value::List(clicks),
-        ]
+        vec![text("whales"), text("list"), Cell::Null, Cell::List(clicks)]
     };
     let counts = |added, removed, changed| {
         DiffEvent::Counted(Counts {
@@ -133,7 +128,7 @@ fn contents() -> rows::Contents {
             store: store("users-db", Kind::Postgres, "15"),
             name: table("postgres", "public", "users"),
             columns: names(&["id", "username"]),
-            rows: vec![vec![Value::Integer(1), text("user1")]],
+            rows: vec![vec![Cell::Integer(1), text("user1")]],
             is_cut: true,
         }),
         problems: Vec::new(),

@@ -415,35 +415,3 @@ async fn a_crash_of_the_daemon_leaves_no_containers() -> Result<()> {
     left.await.failure();
     node.leaves_nothing().await
 }
-
-#[tokio::test(flavor = "multi_thread")]
-async fn speed_tmp() -> Result<()> {
-    let node =
-        Node::start_with(&Network::start().await?, "alice", &["--pool-limit", "12G"]).await?;
-    for (dot, scale) in [("small", 10), ("large", 30)] {
-        let told = node.ok(&format!("
-            docker rm -f pg >/dev/null 2>&1 || true
-            docker run -d --network host --volume-driver dm --name pg -e POSTGRES_PASSWORD=s -v {dot}.pg:/var/lib/postgresql/data postgres:15
-            until docker exec pg psql -h 127.0.0.1 -U postgres -c 'select 1' >/dev/null 2>&1; do sleep 0.2; done
-            export PGPASSWORD=s
-            docker exec -e PGPASSWORD=s pg pgbench -h 127.0.0.1 -U postgres -q -i -s {scale} postgres 2>&1 | tail -1
-            docker exec pg psql -h 127.0.0.1 -U postgres -c checkpoint
-            dm switch {dot} && dm commit -m before
-            docker exec -e PGPASSWORD=s pg pgbench -h 127.0.0.1 -U postgres -n -c 8 -j 2 -t 500 postgres 2>&1 | tail -3
-            dm commit -m after
-            docker stop pg >/dev/null
-            for i in 1 2; do
-            rm -rf /var/lib/dotmesh/rows
-            a=$(date +%s.%N); dm diff --rows --stat HEAD^ HEAD; b=$(date +%s.%N); dm diff --rows --stat HEAD^ HEAD; c=$(date +%s.%N)
-            echo quick $(awk \"BEGIN{{print $b - $a}}\") cached $(awk \"BEGIN{{print $c - $b}}\")
-            done
-            a=$(date +%s.%N); dm diff --rows --full --stat HEAD^ HEAD; b=$(date +%s.%N)
-            echo full $(awk \"BEGIN{{print $b - $a}}\")
-            a=$(date +%s.%N); dm sql HEAD^ pg 'select 1' >/dev/null; b=$(date +%s.%N)
-            echo one $(awk \"BEGIN{{print $b - $a}}\")
-            grep VmHWM /proc/$(pidof dotmeshd)/status
-        ")).await;
-        eprintln!("{told}");
-    }
-    Ok(())
-}

@@ -123,7 +123,9 @@ fn csv_text(text: &str) -> String {
 /// What begins the statements of a comparison for a database.
 pub fn prologue(kind: Kind) -> &'static str {
     match kind {
-        Kind::Postgres => "BEGIN;\nSET LOCAL session_replication_role = replica;\n",
+        Kind::Postgres => {
+            "BEGIN;\nSET LOCAL session_replication_role = replica;\nSET LOCAL check_function_bodies = off;\n"
+        }
         Kind::Mariadb | Kind::Mysql => {
             "SET FOREIGN_KEY_CHECKS = 0;\nSET UNIQUE_CHECKS = 0;\nSTART TRANSACTION;\n"
         }
@@ -169,7 +171,16 @@ fn sql(kind: Kind, table: &TableChange, change: &RowChange) -> Option<String> {
         for (place, value) in values.iter().enumerate().take(table.columns.len()) {
             let is_key = table.key.columns().contains(&table.columns[place]);
             if is_key || table.key == RowKey::None && !is_generated(place) {
-                let (column, value) = (column(place), literal(kind, value)?);
+                let value = match value {
+                    // It is compared as a text.
+                    Cell::Integer(number)
+                        if kind == Kind::Postgres && table.key == RowKey::None =>
+                    {
+                        format!("'{number}'")
+                    }
+                    value => literal(kind, value)?,
+                };
+                let column = column(place);
                 conditions.push(match (kind, table.key == RowKey::None) {
                     (Kind::Postgres, true) => {
                         format!("{column}::text IS NOT DISTINCT FROM {value}")

@@ -199,7 +199,12 @@ pub(crate) fn definitions(
     let mut ddl = Vec::new();
     for (name, statement) in old {
         if new.get(name) != Some(statement) {
-            ddl.push(format!("DROP {name}"));
+            // A default of a column that is still there may name the sequence.
+            let with = match name.starts_with("SEQUENCE ") {
+                true => " CASCADE",
+                false => "",
+            };
+            ddl.push(format!("DROP {name}{with}"));
         }
     }
     for (name, statement) in new {

@@ -53,7 +53,7 @@ pub enum RowsEvent {
         why: String,
     },
     /// Everything was sent.
-    Done,
+    Done {},
     /// It failed.
     Failed(ErrorBody),
 }
@@ -97,7 +97,7 @@ pub enum DiffRowsEvent {
     /// A difference.
     Change(DiffEvent),
     /// Everything was sent.
-    Done,
+    Done {},
     /// It failed.
     Failed(ErrorBody),
 }
@@ -122,7 +122,7 @@ pub enum SqlEvent {
     /// A piece of the client's output. Bytes that are not UTF-8 are replaced.
     Output(String),
     /// The client has ended.
-    Done,
+    Done {},
     /// The client has failed, or could not be run.
     Failed(ErrorBody),
 }

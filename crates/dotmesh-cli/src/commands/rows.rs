@@ -113,7 +113,7 @@ pub(super) async fn run(context: &Context, args: Args) -> Result<Contents> {
                 };
                 while let Some(event) = events.next().await {
                     match event? {
-                        RowsEvent::Done => return Ok(contents),
+                        RowsEvent::Done {} => return Ok(contents),
                         RowsEvent::Failed(error) => return Err(error.into()),
                         event => contents.take(&context.ui, event, limit, args.csv)?,
                     }
@@ -158,7 +158,7 @@ impl Contents {
                 }
             }
             RowsEvent::Problem { what, why } => self.problems.push(Problem { what, why }),
-            RowsEvent::Done | RowsEvent::Failed(_) => {}
+            RowsEvent::Done {} | RowsEvent::Failed(_) => {}
         }
         Ok(())
     }

@@ -70,7 +70,7 @@ pub(super) async fn run(context: &Context, args: Args) -> Result<Asked> {
                         // A terminal could execute what is in a database.
                         SqlEvent::Output(text) if is_terminal => context.ui.out(&text)?,
                         SqlEvent::Output(text) => context.ui.bytes(text.as_bytes())?,
-                        SqlEvent::Done => {
+                        SqlEvent::Done {} => {
                             return Ok(Asked {
                                 dot: dot.clone(),
                                 revision: args.revision.clone(),

@@ -210,7 +210,9 @@ async fn databases_of_each_kind_are_compared() -> Result<()> {
     node.write_to("sql", "'update users set name = \"bea\" where id = 1; insert into visits values (\"a\"), (\"c\"); delete from users where id = 3;
         alter table users add column age int'").await;
     node.write_to("pg", "'update \"odd \"\"name\" set v = $$new$$ where id = 77; delete from plain where ctid in (select ctid from plain where a = 1 limit 1); \
-        alter table plain rename to fancy; alter table fancy add column c int; insert into parts values (2, $$b$$)'").await;
+        alter table plain rename to fancy; alter table fancy add column c int; alter table fancy alter column a type bigint; \
+        create table refers (id serial primary key, other int references parts); insert into refers (other) values (1); \
+        create view seen as select * from refers; insert into parts values (2, $$b$$)'").await;
     node.write_to("log", "hset user:1 age 31").await;
     node.write_to("log", "lset list 1 B").await;
     node.write_to("log", "pexpire plain 100000000").await;
@@ -251,6 +253,10 @@ async fn databases_of_each_kind_are_compared() -> Result<()> {
             "pg/owner/fancy",
             "RENAME TO \"fancy\"",
             "ADD COLUMN \"c\" integer",
+            "ALTER COLUMN \"a\" TYPE bigint",
+            "pg/owner/refers",
+            "new; 1 row added",
+            "CREATE VIEW public.seen",
             "- a=1",
             "pg/owner/parts",
             "+ id=2  v=b",
@@ -269,10 +275,13 @@ async fn databases_of_each_kind_are_compared() -> Result<()> {
     assert!(!diff.contains("not compared"), "{diff}");
     assert_eq!(node.ok("dm diff --rows --full HEAD^ HEAD").await, diff);
     // What the statements make of the older state is the newer one.
-    for target in ["sql/shop", "files/deep/er/notes.db", "log"] {
+    for target in ["sql/shop", "files/deep/er/notes.db", "log", "pg/owner"] {
         let after = match target {
             "log" => "hget user:1 age",
             "sql/shop" => "select name from users where id = 1;",
+            "pg/owner" => {
+                "select max(v) || count(*) || min(a) from \"odd \"\"name\", seen, fancy where fancy.a = 2;"
+            }
             _ => "select body from notes where id = 2;",
         };
         let line = format!(
@@ -280,7 +289,9 @@ async fn databases_of_each_kind_are_compared() -> Result<()> {
         );
         let made = node.ok(&line).await;
         assert!(
-            made.contains("31") || made.contains("bea") || made.contains("two"),
+            ["31", "bea", "two", "new5002"]
+                .iter()
+                .any(|one| made.contains(one)),
             "{target}: {made}"
         );
     }
@@ -304,9 +315,17 @@ async fn crafted_databases_do_nothing_outside_of_their_copy() -> Result<()> {
     // Settings that run programs, load libraries, and let nobody in.
     node.ok(&format!(
         "cd {folder} && for f in postgresql.conf postgresql.auto.conf; do
-            printf \"archive_mode = always\\narchive_command = 'touch /dotmesh/archived /tmp/archived'\\nshared_preload_libraries = 'evil'\\n\
-                session_preload_libraries = 'evil'\\nlocal_preload_libraries = 'evil'\\nssl = on\\nssl_passphrase_command = 'touch /tmp/asked'\\n\
-                restore_command = 'touch /tmp/restored'\\nlisten_addresses = '*'\\n\" >>$f
+            cat >>$f <<'END'
+archive_mode = always
+archive_command = 'touch /dotmesh/archived /tmp/archived'
+shared_preload_libraries = 'evil'
+session_preload_libraries = 'evil'
+local_preload_libraries = 'evil'
+ssl = on
+ssl_passphrase_command = 'touch /tmp/asked'
+restore_command = 'touch /tmp/restored'
+listen_addresses = '*'
+END
         done
         echo 'local all all reject' >pg_hba.conf
         touch recovery.signal"

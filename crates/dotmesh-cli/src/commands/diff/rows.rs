@@ -135,7 +135,7 @@ async fn collect(
                 }
                 changes.take(event, form);
             }
-            DiffRowsEvent::Done => {
+            DiffRowsEvent::Done {} => {
                 ui.bytes(statements.end().as_bytes())?;
                 return Ok(changes);
             }
@@ -195,6 +195,8 @@ impl Human for RowChanges {
 #[derive(Default)]
 struct Statements {
     table: Option<TableChange>,
+    /// What needs all tables, or would act on the rows.
+    later: String,
 }
 
 impl Statements {
@@ -220,7 +222,11 @@ impl Statements {
                     text.push_str(prologue(table.store.kind));
                 }
                 for statement in &table.ddl {
-                    let _ = writeln!(text, "{};", statement.trim_end_matches(';'));
+                    let line = format!("{};\n", statement.trim_end_matches(';'));
+                    match comes_last(statement) {
+                        true => self.later.push_str(&line),
+                        false => text.push_str(&line),
+                    }
                 }
                 self.table = Some(table.clone());
                 text
@@ -236,10 +242,19 @@ impl Statements {
 
     fn end(&mut self) -> String {
         let table = self.table.take();
-        table
-            .map_or("", |table| epilogue(table.store.kind))
-            .to_owned()
+        let end = table.map_or("", |table| epilogue(table.store.kind));
+        format!("{}{end}", std::mem::take(&mut self.later))
     }
+}
+
+/// Whether a statement needs other tables, or would act when rows are written.
+fn comes_last(statement: &str) -> bool {
+    let begins = ["CREATE VIEW", "CREATE MATERIALIZED VIEW", "CREATE TRIGGER"];
+    let begins = begins.iter().any(|begin| {
+        let head = statement.get(..begin.len());
+        head.is_some_and(|head| head.eq_ignore_ascii_case(begin))
+    });
+    begins || statement.contains(" FOREIGN KEY (")
 }
 
 fn place(table: &TableChange) -> String {

@@ -121,7 +121,7 @@ impl Comparison {
                 }
             }
         }
-        let done = line(&DiffRowsEvent::Done);
+        let done = line(&DiffRowsEvent::Done {});
         collected.add(&done);
         let _ = self.lines.sender.send(done).await;
         // A problem may be gone the next time, for instance when an image was pulled.

@@ -31,7 +31,7 @@ pub(crate) async fn start(node: Node, at: At, request: ListRows) -> Result<Respo
     let (sender, lines) = mpsc::channel(16);
     tokio::spawn(async move {
         let lines = Lines { sender };
-        let mut last = RowsEvent::Done;
+        let mut last = RowsEvent::Done {};
         for (store, within) in stores {
             let opened = tokio::select! {
                 opened = state.adapter(&node, &store) => opened,

@@ -87,7 +87,7 @@ pub(crate) async fn start(node: Node, at: At, request: RunSql) -> Result<Respons
             }
         };
         let last = match ran {
-            Ok(()) => SqlEvent::Done,
+            Ok(()) => SqlEvent::Done {},
             Err(body) => SqlEvent::Failed(body),
         };
         lines.tell(&last).await;

@@ -285,7 +285,7 @@ async fn answers_match_the_document() {
     for (route, request) in requests {
         let lines = post!(&format!("/v1/dots/admin/imported/{route}"), request);
         assert!(
-            lines.trim_end().ends_with("\"done\"") || lines.contains("{\"failed\":"),
+            lines.contains("{\"done\":") || lines.contains("{\"failed\":"),
             "{lines}"
         );
     }

@@ -324,7 +324,7 @@ impl Adapter for Postgres {
                 };
             }
         }
-        for row in self.ask(database, &catalog::parts())? {
+        for row in self.ask(database, &catalog::parts(self.major))? {
             let [table, name, statement] = catalog::texts(&row)?;
             if let Some(table) = tables.get_mut(&table.parse().unwrap_or_default()) {
                 table.parts.insert(name, statement);

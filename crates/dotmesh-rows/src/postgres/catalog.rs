@@ -93,13 +93,19 @@ pub(super) fn keys(major: u32) -> String {
 }
 
 /// Table, name and statement of constraints, indexes and triggers.
-pub(super) fn parts() -> String {
+pub(super) fn parts(major: u32) -> String {
+    // A key to a partitioned table has more for its parts, which the server makes by itself.
+    let own = if major >= 11 {
+        "k.conparentid = 0"
+    } else {
+        "true"
+    };
     let of = of_tables();
     let table = "quote_ident(n.nspname) || '.' || quote_ident(c.relname)";
     format!(
         "SELECT c.oid, 'CONSTRAINT ' || k.conname, 'ALTER TABLE ' || {table} || ' ADD CONSTRAINT ' || \
            quote_ident(k.conname) || ' ' || pg_get_constraintdef(k.oid) \
-         FROM {FROM} JOIN pg_constraint k ON k.conrelid = c.oid AND k.contype IN ('p', 'u', 'c', 'f', 'x') WHERE {of} \
+         FROM {FROM} JOIN pg_constraint k ON k.conrelid = c.oid AND k.contype IN ('p', 'u', 'c', 'f', 'x') AND {own} WHERE {of} \
          UNION ALL SELECT c.oid, 'INDEX ' || x.relname, pg_get_indexdef(x.oid) \
          FROM {FROM} JOIN pg_index i ON i.indrelid = c.oid JOIN pg_class x ON x.oid = i.indexrelid \
          WHERE {of} AND NOT EXISTS (SELECT FROM pg_constraint k WHERE k.conindid = x.oid AND k.contype IN ('p', 'u', 'x')) \

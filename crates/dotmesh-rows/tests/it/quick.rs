@@ -161,15 +161,23 @@ impl Live {
     }
 
     fn wait(&mut self) {
-        let ready = as_postgres("sh")
-            .args([
-                "-c",
-                "until pg_isready -q -U postgres -h \"$0\"; do sleep 0.05; done",
-            ])
-            .arg(self.folder.path())
-            .current_dir(self.folder.path())
-            .status();
-        assert!(ready.expect("pg_isready").success());
+        loop {
+            let ready = as_postgres("sh")
+                .args([
+                    "-c",
+                    "pg_isready -q -U postgres -h \"$0\" || { sleep 0.05; exit 1; }",
+                ])
+                .arg(self.folder.path())
+                .current_dir(self.folder.path())
+                .status();
+            if ready.expect("pg_isready").success() {
+                break;
+            }
+            // After a crash, a process that ends late keeps the next server from starting.
+            if matches!(self.server.try_wait(), Ok(Some(_))) {
+                self.server = Self::serve(self.folder.path());
+            }
+        }
         self.sessions = (0..3).map(|_| Session::begin(self.folder.path())).collect();
     }
 

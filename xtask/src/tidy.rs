@@ -16,7 +16,8 @@ const MAY_DEPEND_ON: &[(&str, &[&str])] = &[
     ("dotmesh-archive", &[]),
     ("dotmesh-pool", &["dotmesh-model"]),
     ("dotmesh-store", &["dotmesh-model"]),
-    ("dotmesh-api", &["dotmesh-model"]),
+    ("dotmesh-rows", &[]),
+    ("dotmesh-api", &["dotmesh-model", "dotmesh-rows"]),
     (
         "dotmesh-sync",
         &[
@@ -33,6 +34,7 @@ const MAY_DEPEND_ON: &[(&str, &[&str])] = &[
             "dotmesh-archive",
             "dotmesh-model",
             "dotmesh-pool",
+            "dotmesh-rows",
             "dotmesh-store",
             "dotmesh-sync",
         ],
@@ -76,7 +78,12 @@ const MAY_DEPEND_ON: &[(&str, &[&str])] = &[
     ),
     (
         "dotmesh-cli",
-        &["dotmesh-api", "dotmesh-archive", "dotmesh-model"],
+        &[
+            "dotmesh-api",
+            "dotmesh-archive",
+            "dotmesh-model",
+            "dotmesh-rows",
+        ],
     ),
     ("dotmesh-testkit", &[]),
     ("xtask", &[]),
@@ -91,6 +98,10 @@ const MUST_NOT_KNOW: &[(&str, &[&str])] = &[
         &["bollard", "axum", "reqwest", "blake3", "sqlx"],
     ),
     ("dotmesh-store", &["axum", "reqwest", "sqlx"]),
+    (
+        "dotmesh-rows",
+        &["axum", "bollard", "reqwest", "sqlx", "tokio"],
+    ),
     ("dotmesh-api", &["axum", "sqlx"]),
     ("dotmesh-sync", &["axum", "bollard", "sqlx"]),
     ("dotmesh-browse", &["axum", "reqwest", "sqlx"]),

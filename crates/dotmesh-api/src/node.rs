@@ -19,6 +19,7 @@ mod lease;
 mod log;
 mod login;
 mod operations;
+mod rows;
 mod running;
 mod stashes;
 mod state;
@@ -41,6 +42,7 @@ pub use lease::Lease;
 pub use log::{Log, LogQuery};
 pub use login::{HubAccount, HubLogin};
 pub use operations::{DeletedDot, OperationState, OperationSummary, Operations, Undo, UndoBudget};
+pub use rows::{DiffRows, DiffRowsEvent, ListRows, RowsEvent, RunSql, SqlEvent};
 pub use running::{OPERATION_HEADER, OperationKind, RunningOperation};
 pub use stashes::{ApplyStash, DropStash, MakeStash, Stash};
 pub use state::{

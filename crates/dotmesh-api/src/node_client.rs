@@ -19,6 +19,8 @@ use crate::node::{
     TransferEvent, Undo, UnmountVolume,
 };
 
+mod rows;
+
 /// The kinds of transfer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Direction {

@@ -35,8 +35,10 @@ pub mod redo;
 pub mod remote;
 pub mod reset;
 pub mod restore;
+pub mod rows;
 pub mod run;
 pub mod show;
+pub mod sql;
 pub mod stash;
 pub mod status;
 pub mod switch;
@@ -77,6 +79,8 @@ pub enum Command {
     Stash(stash::Args),
     Restore(restore::Args),
     Cp(cp::Args),
+    Rows(rows::Args),
+    Sql(sql::Args),
     Import(import::Args),
     Export(export::Args),
     Up(up::Args),
@@ -169,6 +173,8 @@ impl Command {
             | Self::Stash(_)
             | Self::Restore(_)
             | Self::Cp(_)
+            | Self::Rows(_)
+            | Self::Sql(_)
             | Self::Import(_)
             | Self::Export(_)
             | Self::Clone(_)
@@ -207,7 +213,7 @@ async fn carry_out(context: &Context, command: Command) -> Result<Answer> {
         Command::List(args) => list::run(context, args).await.map(answer),
         Command::Switch(args) => switch::run(context, args).await.map(answer),
         Command::Status(args) => status::run(context, args).await.map(answer),
-        Command::Diff(args) => diff::run(context, args).await.map(answer),
+        Command::Diff(args) => diff::run(context, args).await,
         Command::Commit(args) => commit::run(context, args).await.map(answer),
         Command::Log(args) => log::run(context, args).await.map(answer),
         Command::Show(args) => show::run(context, args).await.map(answer),
@@ -221,6 +227,8 @@ async fn carry_out(context: &Context, command: Command) -> Result<Answer> {
         Command::Stash(args) => stash::run(context, args).await,
         Command::Restore(args) => restore::run(context, args).await.map(answer),
         Command::Cp(args) => cp::run(context, args).await.map(answer),
+        Command::Rows(args) => rows::run(context, args).await.map(answer),
+        Command::Sql(args) => sql::run(context, args).await.map(answer),
         Command::Import(args) => import::run(context, args).await.map(answer),
         Command::Export(args) => export::run(context, args).await.map(answer),
         Command::Up(args) => up::run(context, args).await.map(answer),

@@ -31,6 +31,7 @@ mod forks;
 mod node;
 mod openapi;
 mod operations;
+mod rows;
 mod running;
 mod stashes;
 mod state;
@@ -94,6 +95,9 @@ fn routes() -> OpenApiRouter<Node> {
         .routes(routes!(copies::post_imports))
         .routes(routes!(copies::post_exports))
         .routes(routes!(copies::get_archive))
+        .routes(routes!(rows::post_rows))
+        .routes(routes!(rows::post_rows_diff))
+        .routes(routes!(rows::post_sql))
         .routes(routes!(volumes::post_mounts))
         .routes(routes!(volumes::post_unmounts))
 }

@@ -21,6 +21,7 @@ mod details;
 mod processes;
 #[cfg(test)]
 pub(crate) mod scripted;
+pub(crate) mod throwaway;
 mod unpack;
 mod volumes;
 
@@ -114,6 +115,12 @@ pub(crate) trait Engine: Send + Sync {
 
     /// Sends events until the receiver is dropped.
     fn changes(&self) -> mpsc::Receiver<Change>;
+
+    /// What throwaway containers are made with. Only a real Engine can make some.
+    fn workshop(&self) -> Answer<'_, throwaway::Workshop> {
+        let refused = EngineError::Refused("this Engine makes no containers".to_owned());
+        Box::pin(std::future::ready(Err(refused)))
+    }
 }
 
 /// An event.
@@ -458,6 +465,11 @@ impl Docker {
     pub(crate) async fn namespaces(&self) -> Result<Vec<Namespace>> {
         self.within(self.timing.call, self.engine.namespaces())
             .await
+    }
+
+    /// What throwaway containers are made with.
+    pub(crate) async fn workshop(&self) -> Result<throwaway::Workshop> {
+        self.within(self.timing.call, self.engine.workshop()).await
     }
 
     /// The Engine's events.

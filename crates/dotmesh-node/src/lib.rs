@@ -6,6 +6,7 @@
 mod api;
 mod archives;
 pub mod config;
+mod copies;
 mod engine;
 mod error;
 mod events;
@@ -30,4 +31,5 @@ mod view;
 
 pub use error::{CopyError, NodeError};
 pub use node::Node;
+pub use operations::rows::helper::{HELPER, help};
 pub use serve::run;

@@ -11,6 +11,13 @@ fn main() -> anyhow::Result<()> {
     memory::share_arenas();
     // The daemon's files hold every user's data. Code that must let others in sets the mode itself.
     rustix::process::umask(Mode::from_raw_mode(0o077));
+    let mut arguments = std::env::args();
+    if arguments
+        .nth(1)
+        .is_some_and(|word| word == dotmesh_node::HELPER)
+    {
+        return dotmesh_node::help(arguments);
+    }
     let config = Config::parse();
     let filter = tracing_subscriber::EnvFilter::try_from_env("DOTMESH_LOG")
         .unwrap_or_else(|_| "info".into());

@@ -229,6 +229,30 @@ impl Mounts {
         Ok(path)
     }
 
+    /// Mounts a folder of a copy, which is no working copy. It is not listed: the next start removes its place.
+    pub(crate) async fn show_copy(&self, folder: Arc<OpenFolder>) -> Result<PathBuf, NodeError> {
+        let place = self.change(|list| {
+            list.last += 1;
+            list.last
+        });
+        let path = self.places.join(place.await.to_string());
+        let (attach, at) = (Arc::clone(&self.attach), path.clone());
+        let attached = blocking(move || {
+            std::fs::create_dir(&at)?;
+            attach.attach(&folder, &at)
+        });
+        if let Err(error) = attached.await {
+            self.remove_place(&path);
+            return Err(self.failed("mount a copy in", error));
+        }
+        Ok(path)
+    }
+
+    /// Unmounts a copy's folder.
+    pub(crate) fn hide_copy(&self, place: &Path) {
+        self.remove_place(place);
+    }
+
     /// Unmounts what was handed out to a caller. Succeeds if it is not known any more.
     pub(crate) async fn take_back(&self, caller: &str, volume: &str) -> Result<(), NodeError> {
         // Docker may spell a volume's name differently.

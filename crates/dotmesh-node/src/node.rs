@@ -12,6 +12,7 @@ use rand::Rng as _;
 use tokio::sync::Notify;
 
 use crate::config::Config;
+use crate::copies::Copies;
 use crate::engine::{BollardEngine, Docker, Engine};
 use crate::error::NodeError;
 use crate::leftovers::Leftovers;
@@ -42,6 +43,10 @@ pub struct Node {
     pub(crate) leftovers: Arc<Leftovers>,
     /// Held while a commit is searched for files that cannot be pushed.
     pub(crate) searching: Arc<tokio::sync::Mutex<()>>,
+    /// The copies of data that throwaway containers use.
+    pub(crate) copies: Arc<Copies>,
+    /// How many throwaway containers may run.
+    pub(crate) rooms: Arc<tokio::sync::Semaphore>,
     pub(crate) config: Arc<Config>,
     pub(crate) network: Arc<Network>,
 }
@@ -100,6 +105,10 @@ impl Node {
             timing,
             leftovers: Arc::default(),
             searching: Arc::default(),
+            copies: Arc::default(),
+            rooms: Arc::new(tokio::sync::Semaphore::new(
+                crate::operations::rows::MOST_CONTAINERS,
+            )),
             config: Arc::new(config),
             network: Arc::new(network),
         })

@@ -36,6 +36,7 @@ pub(crate) mod rename_dot;
 pub(crate) mod reset;
 pub(crate) mod restore;
 pub(crate) mod revision;
+pub(crate) mod rows;
 pub(crate) mod show;
 pub(crate) mod stash;
 pub(crate) mod status;

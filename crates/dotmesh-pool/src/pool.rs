@@ -21,6 +21,7 @@ use crate::error::{During as _, PoolError};
 use crate::layout::{DATA, DotFile, Layout, RECORD, write_json};
 
 mod amending;
+mod copies;
 mod forks;
 mod imports;
 mod inner;
@@ -37,6 +38,7 @@ mod tags;
 mod trash;
 mod volumes;
 
+pub use copies::Copy;
 pub use forks::{ForksFile, StoredFork, StoredPort};
 pub use imports::NewSubdots;
 pub use inventory::Inventory;

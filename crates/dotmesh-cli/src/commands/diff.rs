@@ -11,29 +11,49 @@ use utoipa::ToSchema;
 use crate::context::Context;
 use crate::error::Result;
 use crate::fetch::{self, Extent};
-use crate::output::Human;
+use crate::output::{Answer, Human, answer};
 use crate::paint;
 use crate::ui::Ui;
+
+pub mod rows;
 
 /// Show which files differ between two states
 ///
 /// Without a commit: what changed since the last commit. With one: what changed since that commit. With two: from the first
 /// to the second. Text files are shown line by line. For other files, such as database files, the sizes are shown.
+///
+/// With --rows, what changed in the databases: tables, rows and keys of PostgreSQL, MariaDB, MySQL, Redis and SQLite.
 #[derive(Debug, clap::Args)]
 pub struct Args {
+    /// Compare the rows of databases instead of files
+    #[arg(long)]
+    rows: bool,
+
+    /// Print statements that make the newer rows of the older ones
+    #[arg(long, requires = "rows", conflicts_with = "stat")]
+    sql: bool,
+
+    /// Show at most so many rows of each table; all are counted [default: 100, and all with --sql]
+    #[arg(long, value_name = "ROWS", requires = "rows")]
+    limit: Option<u64>,
+
+    /// Read whole tables, also where a comparison of files would do
+    #[arg(long, requires = "rows", hide = true)]
+    full: bool,
+
     /// Show only the sizes of each file, and the number of files
     #[arg(long, conflicts_with = "name_status")]
     stat: bool,
 
     /// Show only a letter and the path of each file: A for added, D for removed, M for modified, R for moved
-    #[arg(long)]
+    #[arg(long, conflicts_with = "rows")]
     name_status: bool,
 
     /// HEAD~2, a branch, a commit's id or its first digits
     #[arg(value_name = "COMMIT", num_args = 0..=2)]
     commits: Vec<String>,
 
-    /// Only what is at this path or below
+    /// Only what is at this path or below; with --rows, SUBDOT[/DATABASE[/TABLE]]
     #[arg(value_name = "SUBDOT[/PATH]", last = true)]
     path: Option<String>,
 }
@@ -66,7 +86,14 @@ pub enum Form {
     NameStatus,
 }
 
-pub(super) async fn run(context: &Context, args: Args) -> Result<Changes> {
+pub(super) async fn run(context: &Context, args: Args) -> Result<Answer> {
+    match args.rows {
+        true => rows::run(context, args).await.map(answer),
+        false => files(context, args).await.map(answer),
+    }
+}
+
+async fn files(context: &Context, args: Args) -> Result<Changes> {
     let form = match (args.stat, args.name_status) {
         (true, _) => Form::Stat,
         (_, true) => Form::NameStatus,

@@ -18,4 +18,5 @@ mod programs;
 mod project_file;
 mod reference;
 mod rendering;
+mod row_examples;
 mod start;

@@ -14,13 +14,17 @@ use utoipa::openapi::{
 use utoipa::{IntoResponses, PartialSchema, ToSchema};
 
 /// What the operations are about, in the order in which people get to know them.
-const TAGS: [(&str, &str); 12] = [
+const TAGS: [(&str, &str); 13] = [
     ("node", "The node itself, and what it found out by itself."),
     ("dots", "Creating, reading, renaming and deleting dots."),
     ("commits", "The commits of a dot."),
     (
         "branches",
         "Deleting and renaming branches. A checkout creates them.",
+    ),
+    (
+        "rows",
+        "What is in the databases of a state, and what changed.",
     ),
     ("tags", "Names for single commits."),
     ("stashes", "Working copies that were put aside."),

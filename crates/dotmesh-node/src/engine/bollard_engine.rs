@@ -17,6 +17,7 @@ use tokio::sync::{OnceCell, mpsc};
 
 use super::details::{about, cause, inspected, is_going, places_without_copy, state};
 use super::processes::namespaces;
+use super::throwaway::{self, Workshop};
 use super::unpack::unpack;
 use super::volumes::{self, EngineVolume};
 use super::{
@@ -487,14 +488,14 @@ impl Engine for BollardEngine {
         if self.driver.is_none() {
             return changes;
         }
-        let host = self.host.clone();
+        let (host, proof) = (self.host.clone(), self.proof.clone());
         tokio::spawn(async move {
             let mut first = true;
             while !tell.is_closed() {
                 // Connect anew each time, since the Engine behind the socket may have changed.
                 if let Ok(client) = connect(&host).await {
                     if std::mem::take(&mut first) {
-                        remove_readers(&client).await;
+                        throwaway::remove_leftovers(&client, COPY_LABEL, &proof).await;
                     }
                     listen(&client, &tell).await;
                 }
@@ -502,6 +503,25 @@ impl Engine for BollardEngine {
             }
         });
         changes
+    }
+
+    fn workshop(&self) -> Answer<'_, Workshop> {
+        async {
+            let client = self.client().await?.clone();
+            let names = self.names.lock().unwrap_or_else(PoisonError::into_inner);
+            // A managed plugin has a longer name, which Docker has told since.
+            let driver = names.ours.iter().max_by_key(|name| name.len()).cloned();
+            let driver = driver.ok_or_else(|| {
+                EngineError::Refused("this daemon has no volume driver".to_owned())
+            })?;
+            let mark = self.proof.clone();
+            Ok(Workshop {
+                client,
+                driver,
+                mark,
+            })
+        }
+        .boxed()
     }
 }
 
@@ -516,26 +536,6 @@ pub(crate) async fn connect(host: &str) -> Result<Docker> {
     };
     let docker = docker.map_err(failed)?;
     docker.negotiate_version().await.map_err(failed)
-}
-
-/// Removes containers that a killed daemon had made to read images.
-async fn remove_readers(client: &Docker) {
-    let filters = HashMap::from([("label", vec![COPY_LABEL])]);
-    let options = ListContainersOptionsBuilder::new()
-        .all(true)
-        .filters(&filters);
-    let left = client.list_containers(Some(options.build())).await;
-    for id in left
-        .unwrap_or_default()
-        .into_iter()
-        .filter_map(|one| one.id)
-    {
-        let options = RemoveContainerOptionsBuilder::new()
-            .force(true)
-            .v(true)
-            .build();
-        let _ = client.remove_container(&id, Some(options)).await;
-    }
 }
 
 /// Forwards events until the Engine disconnects or the receiver is dropped.

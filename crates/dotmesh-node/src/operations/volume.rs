@@ -12,12 +12,16 @@ use tokio::time::timeout;
 use super::create_dot::find_or_create_for_docker;
 use super::delete_dot::delete_locked;
 use super::fill;
+use crate::copies;
 use crate::error::NodeError;
 use crate::node::Node;
 use crate::registry::{Dot, MadeBy};
 
 /// `Create`: creates the dot in the node's own namespace if it doesn't exist. A pinned branch must exist.
 pub(crate) async fn create(node: &Node, text: &str) -> Result<(), NodeError> {
+    if node.copies.has(text) {
+        return Ok(());
+    }
     let volume: VolumeName = text.parse()?;
     match &volume.pinned {
         None => {
@@ -43,6 +47,9 @@ pub(crate) async fn create(node: &Node, text: &str) -> Result<(), NodeError> {
 
 /// `Remove`: forgets the volume. Succeeds if it was unknown.
 pub(crate) async fn remove(node: &Node, text: &str) -> Result<(), NodeError> {
+    if copies::is_volume(text) {
+        return Ok(());
+    }
     node.registry.remove_volume(text).await?;
     if is_nameless(text)
         && let Err(error) = remove_nameless(node, text).await
@@ -79,6 +86,10 @@ async fn remove_nameless(node: &Node, text: &str) -> Result<(), NodeError> {
 
 /// `Get` and `Path`: the path of a volume that was created. The folder may not exist yet.
 pub(crate) async fn find(node: &Node, text: &str) -> Result<PathBuf, NodeError> {
+    // Docker asks before it removes one, also after a restart of the daemon.
+    if copies::is_volume(text) {
+        return Ok(node.copies.place(text).unwrap_or_default());
+    }
     let volume: VolumeName = text.parse()?;
     let no_volume = || NodeError::NoVolume {
         name: text.to_owned(),
@@ -110,6 +121,9 @@ pub(crate) async fn list(node: &Node) -> Result<Vec<(String, PathBuf)>, NodeErro
 
 /// `Mount`: mounts the folder of the current or pinned branch at a new place, for a container that is about to start.
 pub(crate) async fn mount(node: &Node, text: &str, caller: &str) -> Result<PathBuf, NodeError> {
+    if copies::is_volume(text) {
+        return node.copies.mount(&node.mounts, text).await;
+    }
     let volume: VolumeName = text.parse()?;
     // A switch doesn't affect a pinned branch, so there is nothing to wait for.
     let _passing = match &volume.pinned {
@@ -158,6 +172,10 @@ pub(crate) async fn mount(node: &Node, text: &str, caller: &str) -> Result<PathB
 
 /// `Unmount`: the container has stopped, or could not be started.
 pub(crate) async fn unmount(node: &Node, text: &str, caller: &str) -> Result<(), NodeError> {
+    if copies::is_volume(text) {
+        node.copies.unmount(&node.mounts, text);
+        return Ok(());
+    }
     node.mounts.take_back(caller, text).await
 }
 

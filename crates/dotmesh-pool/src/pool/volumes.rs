@@ -244,6 +244,18 @@ impl Inner {
         Ok(Some(OpenFolder { descriptor, id }))
     }
 
+    /// Opens a folder of data that no container has, and follows no symlink.
+    pub(super) fn open_path(&self, data: &Path, path: &str) -> Result<OpenFolder, PoolError> {
+        let data_folder =
+            rustix::fs::openat(CWD, data, DIRECTORY, Permissions::empty()).during("open", data)?;
+        let beneath = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
+        let descriptor =
+            rustix::fs::openat2(&data_folder, path, DIRECTORY, Permissions::empty(), beneath)
+                .during("open", &data.join(path))?;
+        let id = self.id_of(descriptor.as_fd()).during("look at", data)?;
+        Ok(OpenFolder { descriptor, id })
+    }
+
     fn id_of(&self, folder: BorrowedFd<'_>) -> std::io::Result<FolderId> {
         Ok(FolderId {
             subvolume: self.driver.subvolume(folder)?,

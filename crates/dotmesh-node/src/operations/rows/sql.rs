@@ -1,0 +1,123 @@
+//! `dm sql`: runs statements with the database's own client on a throwaway copy.
+
+use std::io::Read as _;
+
+use axum::response::Response;
+use dotmesh_api::node::{RunSql, SqlEvent};
+use dotmesh_api::{ErrorBody, ErrorCode};
+use dotmesh_rows::RowsError;
+use tokio::sync::mpsc;
+
+use super::{Lines, State, blocking, chosen, find, no_store, parse, told, unless_left};
+use crate::error::NodeError;
+use crate::events;
+use crate::node::Node;
+use crate::view::At;
+
+/// Starts the client, and responds with its output.
+pub(crate) async fn start(node: Node, at: At, request: RunSql) -> Result<Response, NodeError> {
+    let view = node.settled_view(&at).await?;
+    let target = parse(Some(&request.target))?;
+    let commit = find(&node, &view, &request.revision).await?;
+    let state = State::open(&node, &view, Some(commit), target.as_ref()).await?;
+    let mut stores = chosen(&state.stores, target.as_ref());
+    let Some((store, (database, table))) = stores.pop() else {
+        let all: Vec<_> = state.stores.iter().collect();
+        return Err(no_store(target.as_ref(), &all, &state.name));
+    };
+    if let Some((other, _)) = stores.first() {
+        let message = format!("{} has several databases", request.target);
+        let error = ErrorBody::new(ErrorCode::Invalid, message);
+        let hint = format!(
+            "Name one, such as {} or {}.",
+            other.address(),
+            store.address()
+        );
+        return Err(error.hint(hint).into());
+    }
+    let database = match (database, table) {
+        (Some(database), None) => Some(database),
+        (None, None) => None,
+        _ => {
+            let message = format!("'{}' names more than a database", request.target);
+            let error = ErrorBody::new(ErrorCode::Invalid, message);
+            return Err(error.hint("Name tables in the statement.").into());
+        }
+    };
+    let (sender, lines) = mpsc::channel(16);
+    tokio::spawn(async move {
+        let lines = Lines { sender };
+        let opened = tokio::select! {
+            opened = state.adapter(&node, &store) => opened,
+            () = lines.sender.closed() => return,
+        };
+        let ran = match opened {
+            Err(error) => Err(ErrorBody::from(error)),
+            Ok(opened) => {
+                let enders = opened.ender().into_iter().collect();
+                let of_thread = lines.clone();
+                let ran = blocking(move || {
+                    let run = opened
+                        .adapter
+                        .statement(database.as_deref(), request.statement.as_bytes());
+                    let mut output = opened.adapter.run(run)?;
+                    let mut rest = Vec::new();
+                    let mut buffer = vec![0; 32 << 10];
+                    loop {
+                        let count = output.read(&mut buffer)?;
+                        rest.extend_from_slice(&buffer[..count]);
+                        let text = take_text(&mut rest, count == 0);
+                        if !text.is_empty() {
+                            of_thread.send(&SqlEvent::Output(text))?;
+                        }
+                        if count == 0 {
+                            return Ok::<_, RowsError>(());
+                        }
+                    }
+                });
+                unless_left(&lines, enders, ran)
+                    .await
+                    .map_err(|error| match error {
+                        // The client has its own words.
+                        RowsError::Failed { message } => {
+                            ErrorBody::new(ErrorCode::Invalid, message)
+                        }
+                        error => told(&store.to_string(), &error),
+                    })
+            }
+        };
+        let last = match ran {
+            Ok(()) => SqlEvent::Done {},
+            Err(body) => SqlEvent::Failed(body),
+        };
+        lines.tell(&last).await;
+    });
+    Ok(events::answer(lines))
+}
+
+/// Takes what is whole text. A letter that is cut stays, unless this is the end.
+fn take_text(bytes: &mut Vec<u8>, is_end: bool) -> String {
+    let whole = match std::str::from_utf8(bytes) {
+        Err(error) if error.error_len().is_none() && !is_end => error.valid_up_to(),
+        _ => bytes.len(),
+    };
+    let rest = bytes.split_off(whole);
+    let text = String::from_utf8_lossy(bytes).into_owned();
+    *bytes = rest;
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn letters_are_not_cut() {
+        let mut bytes = "aé".as_bytes()[..2].to_vec();
+        assert_eq!(take_text(&mut bytes, false), "a");
+        bytes.push(0xa9);
+        assert_eq!(take_text(&mut bytes, false), "é");
+        let mut broken = vec![b'a', 0xff, b'b'];
+        assert_eq!(take_text(&mut broken, false), "a\u{fffd}b");
+    }
+}

@@ -1,0 +1,6 @@
+//! Adapters on real servers of this machine.
+
+mod quick;
+mod redis;
+mod server;
+mod sqlite;

@@ -95,6 +95,115 @@ impl Pages {
     }
 }
 
+/// A database whose rows are mostly blanks, as those of pgbench: 61 rows in a page of 8 KiB.
+struct Rows {
+    pages: Pages,
+    next: u64,
+}
+
+impl Rows {
+    const PAGE: usize = 8 << 10;
+    const ROW: usize = 128;
+
+    fn new(chunks: usize) -> Self {
+        let mut pages = Pages::new(1, 1);
+        pages.bytes = vec![0; chunks * CHUNK];
+        let mut rows = Self { pages, next: 1 };
+        for page in 0..chunks * 2 {
+            for row in 0..61 {
+                rows.write(page, row);
+            }
+        }
+        rows
+    }
+
+    fn roll(&mut self, sides: usize) -> usize {
+        self.next = self
+            .next
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
+        (self.next >> 33) as usize % sides
+    }
+
+    fn write(&mut self, page: usize, row: usize) {
+        let (transaction, balance) = (self.roll(200) as u32, self.roll(10_000) as u32);
+        let at = page * Self::PAGE + 256 + row * Self::ROW;
+        let number = (page * 61 + row) as u32;
+        let bytes = &mut self.pages.bytes[at..at + Self::ROW];
+        bytes.fill(b' ');
+        for (field, value) in
+            bytes
+                .chunks_mut(4)
+                .zip([transaction, 0, 0x0902_0003, number, 1, balance])
+        {
+            field.copy_from_slice(&value.to_le_bytes());
+        }
+        let head = page * Self::PAGE;
+        let log = (self.next >> 20).to_le_bytes();
+        self.pages.bytes[head..head + 8].copy_from_slice(&log);
+    }
+
+    /// Changes a tenth of a fifth of the pages.
+    fn change(&mut self) {
+        self.pages.seed += 1;
+        let pages = self.pages.bytes.len() / Self::PAGE;
+        for _ in 0..pages / 5 {
+            let page = self.roll(pages);
+            for _ in 0..6 {
+                let row = self.roll(61);
+                self.write(page, row);
+            }
+        }
+    }
+}
+
+/// Prints how much a hub grows. The benchmark compares the same with other tools.
+#[tokio::test]
+#[ignore = "it measures and asserts nothing"]
+async fn how_much_a_hub_grows() {
+    let hub = TestHub::start().await;
+    let alice = hub.user("alice").await;
+    let mut line = Line::new(&alice, "alice/app", 1);
+    let mut rows = Rows::new(1000);
+    let (mut pushed, mut grown, mut raw) = (0, 0, 0);
+    let mut before = 0;
+    for push in 0..=20 {
+        std::mem::swap(&mut line.pages, &mut rows.pages);
+        line.push_unchanged().await;
+        std::mem::swap(&mut line.pages, &mut rows.pages);
+        rows.change();
+        let with_push = stored(&hub).await;
+        repack(&hub).await;
+        collect(&hub).await;
+        let after = stored(&hub).await;
+        let old: BTreeSet<ObjectHash> = match push {
+            0 => BTreeSet::new(),
+            _ => line.made[push - 1].1.hashes().into_iter().collect(),
+        };
+        let new = line.made[push]
+            .1
+            .objects
+            .iter()
+            .filter(|object| !old.contains(&object.hash()));
+        let new: usize = new.map(|object| object.bytes().len()).sum();
+        println!(
+            "push {push}: {new} bytes of new objects, {} as pushed, {} after the repack",
+            with_push - before,
+            after as i64 - before as i64
+        );
+        if push > 0 {
+            raw += new;
+            pushed += with_push - before;
+            grown += after as i64 - before as i64;
+        }
+        before = after;
+    }
+    println!(
+        "20 pushes after the first: {raw} bytes of new objects, {pushed} as pushed, {grown} after repacks: {:.2}",
+        grown as f64 / pushed as f64
+    );
+}
+
 /// A dot with a line of commits.
 pub(crate) struct Line {
     client: HubClient,
@@ -114,6 +223,11 @@ impl Line {
     }
 
     pub(crate) async fn push(&mut self) {
+        self.push_unchanged().await;
+        self.pages.change();
+    }
+
+    async fn push_unchanged(&mut self) {
         let files = self.pages.files();
         let last = self.made.last().map(|(made, _)| made.clone());
         let seconds = self.made.len() as i64;
@@ -126,7 +240,6 @@ impl Line {
             .await
             .unwrap();
         self.made.push((next, files));
-        self.pages.change();
     }
 
     pub(crate) async fn is_whole(&self) {

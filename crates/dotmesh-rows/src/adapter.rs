@@ -42,8 +42,8 @@ pub struct Scan {
     pub filter: Option<String>,
     /// The most rows.
     pub limit: Option<u64>,
-    /// Only rows in these ranges of blocks, of a table of PostgreSQL. The ends are not part of them.
-    pub blocks: Option<Vec<(u32, u32)>>,
+    /// Only rows at these places, of a table of PostgreSQL: a block, and a number in it.
+    pub places: Option<Vec<(u32, u16)>>,
     /// The bytes of a value that are kept.
     pub longest: usize,
 }

@@ -24,7 +24,7 @@ pub struct Options {
     pub longest: usize,
 }
 
-/// Says which blocks of a table differ.
+/// Says which rows of a table differ.
 pub trait Quick: Send + Sync {
     /// How the files of a table differ, which are at the same place in both copies.
     fn blocks(&self, place: &str) -> Blocks;
@@ -217,8 +217,8 @@ impl One<'_> {
         };
         let compared = match blocks {
             Blocks::Same => Ok(()),
-            Blocks::Some(ranges) => {
-                self.rows(&plan, old, new, Some(&ranges), &mut |change, group| {
+            Blocks::Some(places) => {
+                self.rows(&plan, old, new, Some(&places), &mut |change, group| {
                     told.tell(change, group, sink)
                 })
             }
@@ -236,7 +236,7 @@ impl One<'_> {
         plan: &Plan,
         old: Option<&Table>,
         new: Option<&Table>,
-        blocks: Option<&[(u32, u32)]>,
+        places: Option<&[(u32, u16)]>,
         tell: &mut dyn FnMut(RowChange, Option<String>) -> Result<(), RowsError>,
     ) -> Result<(), RowsError> {
         let scan = |columns: &[String]| Scan {
@@ -244,7 +244,7 @@ impl One<'_> {
             is_sorted: true,
             filter: None,
             limit: None,
-            blocks: blocks.map(<[(u32, u32)]>::to_vec),
+            places: places.map(<[(u32, u16)]>::to_vec),
             longest: self.options.longest,
         };
         let empty = || -> Rows<'_> { Box::new(std::iter::empty()) };

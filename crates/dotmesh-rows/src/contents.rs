@@ -69,7 +69,7 @@ fn groups(
         is_sorted: false,
         filter: None,
         limit: None,
-        blocks: None,
+        places: None,
         longest: 1 << 10,
     };
     for row in adapter.scan(table, &scan)? {
@@ -134,7 +134,7 @@ pub fn rows<'a>(
         is_sorted: false,
         filter,
         limit,
-        blocks: None,
+        places: None,
         longest,
     };
     adapter.scan(table, &scan)

@@ -163,7 +163,7 @@ impl Postgres {
     }
 
     /// The columns of a table that people wrote about, and how each is read.
-    fn query(&self, table: &Table, scan: &Scan) -> (String, usize) {
+    fn query(table: &Table, scan: &Scan) -> (String, usize) {
         let named = |name: &String| identifier(Kind::Postgres, name);
         let kind_of = |name: &String| {
             let column = table.columns.iter().find(|column| column.name == *name);
@@ -206,9 +206,18 @@ impl Postgres {
         } else {
             "ONLY "
         };
-        let source = match &scan.blocks {
+        let source = match &scan.places {
             None => format!("{only}{name} t"),
-            Some(blocks) => self.blocks(&name, blocks),
+            Some(places) => {
+                let places: Vec<String> = places
+                    .iter()
+                    .map(|(block, number)| format!("\"({block},{number})\""))
+                    .collect();
+                let places = places.join(",");
+                format!(
+                    "(SELECT * FROM {only}{name} WHERE ctid = ANY('{{{places}}}'::tid[]) OFFSET 0) t"
+                )
+            }
         };
         let mut query = format!("SELECT {selected} FROM {source}");
         if let Some(filter) = &scan.filter {
@@ -225,28 +234,6 @@ impl Postgres {
             query.push_str(&format!(" LIMIT {limit}"));
         }
         (query, count)
-    }
-
-    /// The rows of some blocks. Scans by ranges of places exist from PostgreSQL 14. Earlier ones take a list of places.
-    fn blocks(&self, name: &str, blocks: &[(u32, u32)]) -> String {
-        let ranges: Vec<String> = blocks
-            .iter()
-            .map(|(from, to)| format!("({from}::bigint,{to}::bigint)"))
-            .collect();
-        let ranges = match ranges.is_empty() {
-            true => "(0::bigint,0::bigint)".to_owned(),
-            false => ranges.join(","),
-        };
-        if self.major >= 14 {
-            return format!(
-                "(VALUES {ranges}) AS r(lo, hi) CROSS JOIN LATERAL (SELECT * FROM ONLY {name} WHERE ctid >= \
-                 ('(' || r.lo || ',0)')::tid AND ctid < ('(' || r.hi || ',0)')::tid OFFSET 0) AS t"
-            );
-        }
-        format!(
-            "(SELECT * FROM ONLY {name} WHERE ctid = ANY(ARRAY(SELECT ('(' || b || ',' || i || ')')::tid FROM (VALUES \
-             {ranges}) AS r(lo, hi), generate_series(r.lo, r.hi - 1) AS b, generate_series(1, 291) AS i)) OFFSET 0) AS t"
-        )
     }
 }
 
@@ -382,8 +369,14 @@ impl Adapter for Postgres {
     }
 
     fn scan<'a>(&'a self, table: &Table, scan: &Scan) -> Result<Rows<'a>, RowsError> {
-        let (query, keys) = self.query(table, scan);
-        let run = self.psql(&table.name.database).input(copy(&query));
+        let (query, keys) = Self::query(table, scan);
+        let mut run = self.psql(&table.name.database).input(copy(&query));
+        if scan.places.is_some() {
+            // Reading the whole table and searching the places for each row would take forever.
+            let options = format!("{SESSION} -c enable_seqscan=off");
+            run.environment.retain(|(name, _)| name != "PGOPTIONS");
+            run = run.with("PGOPTIONS", options);
+        }
         let mut lines = Lines::new(self.client.run(run)?, scan.longest);
         let kind_of = |name: &String| {
             let column = table.columns.iter().find(|column| column.name == *name);

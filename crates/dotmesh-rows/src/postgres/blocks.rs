@@ -1,9 +1,9 @@
-//! Finds which blocks of a table differ between two copies, without reading the table through the server.
+//! Finds which rows of a table differ between two copies, without reading the table through the server.
 //!
-//! Blocks with equal bytes have equal rows, with one exception: whether a row is visible depends on what became of its
-//! transaction, which is stored elsewhere. A transaction that ran when the older copy was taken, and was committed when the
-//! newer one was, can have left its rows in equal blocks. So the states of all transactions that both copies know are
-//! compared, and equal blocks that name one whose state differs count as different. Both copies must have been recovered and
+//! Rows with equal bytes at equal places are the same, with one exception: whether a row is visible depends on what became of
+//! its transaction, which is stored elsewhere. A transaction that ran when the older copy was taken, and was committed when
+//! the newer one was, can have left its rows in equal blocks. So the states of all transactions that both copies know are
+//! compared, and rows that name one whose state differs count as different. Both copies must have been recovered and
 //! checkpointed, since before that the files lack what is only in the log.
 
 use std::collections::BTreeSet;
@@ -22,11 +22,11 @@ const BLOCK: usize = 8192;
 /// Blocks in a file. A larger table has several files.
 const SEGMENT: u32 = 131_072;
 
-/// Ranges of blocks. The ends are not part of them.
-pub type Ranges = Vec<(u32, u32)>;
+/// The places of rows: a block, and a number in it.
+pub type Places = Vec<(u32, u16)>;
 
-/// More ranges than this are not worth their statement.
-const MOST_RANGES: usize = 60_000;
+/// More places than this are not worth their statement.
+const MOST_PLACES: usize = 500_000;
 
 /// More transactions than this are not looked for one by one.
 const MOST_TRANSACTIONS: usize = 100_000;
@@ -36,8 +36,8 @@ const MOST_TRANSACTIONS: usize = 100_000;
 pub enum Blocks {
     /// Not at all.
     Same,
-    /// Only in these blocks.
-    Some(Ranges),
+    /// Only in the rows at these places.
+    Some(Places),
     /// Perhaps everywhere.
     All,
 }
@@ -70,11 +70,19 @@ pub struct Side {
 pub struct Pair<'a> {
     old: &'a Side,
     new: &'a Side,
-    /// The transactions whose states differ. `None` if there are too many, or they cannot be compared.
-    differing: Option<BTreeSet<u32>>,
+    /// What is known of transactions. `None` if it cannot be compared.
+    known: Option<Known>,
     /// Whether the lists of transactions that share rows may mean different ones.
     shares_differ: bool,
     hints: &'a dyn MayDiffer,
+}
+
+/// What is known of the transactions of two copies.
+struct Known {
+    /// Those whose states differ.
+    differing: BTreeSet<u32>,
+    /// The files of states that both copies have.
+    files: BTreeSet<u32>,
 }
 
 impl<'a> Pair<'a> {
@@ -89,14 +97,14 @@ impl<'a> Pair<'a> {
         // The control file begins with the identity of the database and its versions.
         let is_one_line = is_same("global/pg_control", 0, 16)?;
         let near = old.next.abs_diff(new.next) < 1 << 31;
-        let differing = match is_one_line && near && has_usual_blocks(&old.folder)? {
+        let known = match is_one_line && near && has_usual_blocks(&old.folder)? {
             true => transactions(old, new)?,
             false => None,
         };
         Ok(Self {
             old,
             new,
-            differing,
+            known,
             shares_differ: !shares_agree(&old.folder, &new.folder)?,
             hints,
         })
@@ -104,16 +112,15 @@ impl<'a> Pair<'a> {
 
     /// Whether any table must be read in full, since blocks say nothing.
     pub fn is_useless(&self) -> bool {
-        self.differing.is_none()
+        self.known.is_none()
     }
 
     /// How a table differs, whose first file has this path in both data folders.
     pub fn table(&self, path: &str) -> io::Result<Blocks> {
-        let Some(differing) = &self.differing else {
+        let Some(known) = &self.known else {
             return Ok(Blocks::All);
         };
-        let mut ranges = Ranges::new();
-        let mut total = 0;
+        let mut places = Places::new();
         for number in 0.. {
             let path = match number {
                 0 => path.to_owned(),
@@ -127,124 +134,195 @@ impl<'a> Pair<'a> {
                 break;
             }
             let blocks = blocks_in(one.as_ref())?.max(blocks_in(two.as_ref())?);
-            total += blocks;
-            let first = number * SEGMENT;
-            match (one, two) {
-                (Some(one), Some(two)) => {
-                    let mut file = Files {
-                        one,
-                        two,
-                        first,
-                        differing,
-                        shares_differ: self.shares_differ,
-                    };
-                    file.compare(blocks, self.hints.ranges(&path), &mut ranges)?;
-                }
-                _ => add(&mut ranges, first, first + blocks),
+            let files = Files {
+                one,
+                two,
+                first: number * SEGMENT,
+                known,
+                shares_differ: self.shares_differ,
+            };
+            if !files.compare(blocks, self.hints.ranges(&path), &mut places)? {
+                return Ok(Blocks::All);
             }
         }
-        let changed: u32 = ranges.iter().map(|(from, to)| to - from).sum();
-        Ok(match changed {
-            0 => Blocks::Same,
-            _ if changed > total / 2 && total > 64 || ranges.len() > MOST_RANGES => Blocks::All,
-            _ => Blocks::Some(ranges),
+        Ok(match places.is_empty() {
+            true => Blocks::Same,
+            false => Blocks::Some(places),
         })
     }
 }
 
 /// The same file of both copies.
 struct Files<'a> {
-    one: File,
-    two: File,
+    one: Option<File>,
+    two: Option<File>,
     first: u32,
-    differing: &'a BTreeSet<u32>,
+    known: &'a Known,
     shares_differ: bool,
 }
 
 impl Files<'_> {
+    /// Adds the places of rows that differ. Returns whether that tells the whole difference.
     fn compare(
-        &mut self,
+        &self,
         blocks: u32,
         hints: Option<Vec<std::ops::Range<u64>>>,
-        ranges: &mut Ranges,
-    ) -> io::Result<()> {
+        places: &mut Places,
+    ) -> io::Result<bool> {
         const AT_ONCE: usize = 64;
-        let looks_inside = !self.differing.is_empty() || self.shares_differ;
+        let looks_inside = !self.known.differing.is_empty() || self.shares_differ;
         let all = 0..u64::from(blocks) * BLOCK as u64;
         let parts = match hints {
             Some(hints) if !looks_inside => hints,
             _ => vec![all],
         };
         let (mut one, mut two) = (vec![0; BLOCK * AT_ONCE], vec![0; BLOCK * AT_ONCE]);
+        let mut block = 0;
         for part in parts {
-            let mut block = u32::try_from(part.start / BLOCK as u64).unwrap_or(u32::MAX);
+            // Two parts may be of one block.
+            let first = u32::try_from(part.start / BLOCK as u64).unwrap_or(u32::MAX);
+            block = first.max(block);
             let end = u32::try_from(part.end.div_ceil(BLOCK as u64)).unwrap_or(u32::MAX);
             let end = end.min(blocks);
             while block < end {
                 let count = AT_ONCE.min((end - block) as usize);
                 let place = u64::from(block) * BLOCK as u64;
-                let has_one = fill(&self.one, &mut one[..count * BLOCK], place)?;
-                let has_two = fill(&self.two, &mut two[..count * BLOCK], place)?;
+                let has_one = fill(self.one.as_ref(), &mut one[..count * BLOCK], place)?;
+                let has_two = fill(self.two.as_ref(), &mut two[..count * BLOCK], place)?;
                 for number in 0..count {
                     let at = number * BLOCK..(number + 1) * BLOCK;
-                    let is_there = has_one >= at.end && has_two >= at.end;
-                    let is_same = is_there && one[at.clone()] == two[at.clone()];
-                    if !is_same || looks_inside && self.names_other_rows(&one[at]) {
-                        let block = self.first + block + number as u32;
-                        add(ranges, block, block + 1);
+                    let one = if has_one >= at.end {
+                        &one[at.clone()]
+                    } else {
+                        &[]
+                    };
+                    let two = if has_two >= at.end { &two[at] } else { &[] };
+                    if one == two && !looks_inside {
+                        continue;
+                    }
+                    let block = self.first + block + number as u32;
+                    if !self.look(block, one, two, places) || places.len() > MOST_PLACES {
+                        return Ok(false);
                     }
                 }
                 block += count as u32;
             }
         }
-        Ok(())
+        Ok(true)
     }
 
-    /// Whether a block has a row whose visibility may differ although its bytes are equal.
-    fn names_other_rows(&self, block: &[u8]) -> bool {
-        const HEADER: usize = 24;
-        const SHARED: u16 = 0x1000;
-        const ONLY_LOCKED: u16 = 0x0080;
-        let short = |at: usize| {
-            block
-                .get(at..at + 2)
-                .map(|bytes| u16::from_le_bytes([bytes[0], bytes[1]]))
+    /// Compares the rows of a block. Returns `false` if it has another form than that of a table.
+    fn look(&self, block: u32, one: &[u8], two: &[u8], places: &mut Places) -> bool {
+        let (Some(one), Some(two)) = (rows(one), rows(two)) else {
+            return false;
         };
-        let long = |at: usize| {
-            let bytes = block.get(at..at + 4)?;
-            Some(u32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]))
-        };
-        let lower = short(12).map_or(0, usize::from).min(block.len());
-        let mut pointer = HEADER;
-        while pointer + 4 <= lower {
-            let item = long(pointer).unwrap_or(0);
-            pointer += 4;
-            let (at, is_normal) = ((item & 0x7fff) as usize, (item >> 15) & 3 == 1);
-            if !is_normal {
-                continue;
-            }
-            let (Some(made), Some(ended), Some(flags)) = (long(at), long(at + 4), short(at + 20))
-            else {
-                return true;
+        for number in 0..one.len().max(two.len()) {
+            let is_same = match (nth(&one, number), nth(&two, number)) {
+                (None, None) => true,
+                (Some(one), Some(two)) => self.is_same(&one, &two),
+                _ => false,
             };
-            let is_shared = flags & SHARED != 0 && flags & ONLY_LOCKED == 0;
-            if is_shared || self.differing.contains(&made) || self.differing.contains(&ended) {
-                return true;
+            if !is_same {
+                places.push((block, u16::try_from(number + 1).unwrap_or(u16::MAX)));
             }
         }
-        false
+        true
+    }
+
+    /// Whether both rows have the same values and are visible in the same states.
+    fn is_same(&self, one: &Row<'_>, two: &Row<'_>) -> bool {
+        // What readers have noted about the end of transactions.
+        const MAKER: u16 = 0x0300;
+        const ENDER: u16 = 0x0c00;
+        const NOTES: u16 = MAKER | ENDER;
+        const SHARED: u16 = 0x1000;
+        const ONLY_LOCKED: u16 = 0x0080;
+        let (was, is) = (one.flags(), two.flags());
+        let is_equal = one.0[..20] == two.0[..20] && one.0[22..] == two.0[22..];
+        if was & !NOTES != is & !NOTES || !is_equal {
+            return false;
+        }
+        let (maker, ender) = (one.long(0), one.long(4));
+        let is_shared = was & SHARED != 0;
+        // The one of several transactions that changed the row is not told by the row.
+        let is_certain = self.known.differing.is_empty() && !self.shares_differ;
+        if is_shared && was & ONLY_LOCKED == 0 && !is_certain {
+            return false;
+        }
+        if self.known.differing.contains(&maker)
+            || !is_shared && self.known.differing.contains(&ender)
+        {
+            return false;
+        }
+        // A missing note is looked up, and a committed row may be noted as frozen later.
+        let agree = |notes: u16, transaction: u32| match ordered(was & notes, is & notes) {
+            (one, two) if one == two => true,
+            (0, _) => self.has_state(transaction),
+            (0x0100, 0x0300) => true,
+            _ => false,
+        };
+        agree(MAKER, maker) && (agree(ENDER, ender) && (!is_shared || was & ENDER == is & ENDER))
+    }
+
+    /// Whether both copies know the state of a transaction. The first numbers are of the server itself.
+    fn has_state(&self, transaction: u32) -> bool {
+        transaction < 3 || self.known.files.contains(&(transaction / IN_A_FILE))
     }
 }
 
-fn add(ranges: &mut Ranges, from: u32, to: u32) {
-    match ranges.last_mut() {
-        // A gap of a few blocks costs less than another range.
-        Some(last) if last.1 + 2 >= from => last.1 = last.1.max(to),
-        _ => ranges.push((from, to)),
+fn nth<'a>(rows: &[Option<Row<'a>>], number: usize) -> Option<Row<'a>> {
+    rows.get(number).cloned().flatten()
+}
+
+fn ordered(one: u16, two: u16) -> (u16, u16) {
+    (one.min(two), one.max(two))
+}
+
+/// A row with its header.
+#[derive(Clone)]
+struct Row<'a>(&'a [u8]);
+
+impl Row<'_> {
+    fn long(&self, at: usize) -> u32 {
+        let bytes = &self.0[at..at + 4];
+        u32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]])
+    }
+
+    fn flags(&self) -> u16 {
+        u16::from_le_bytes([self.0[20], self.0[21]])
     }
 }
 
-fn fill(file: &File, buffer: &mut [u8], at: u64) -> io::Result<usize> {
+/// The rows of a block by their numbers. `None` if it has another form than that of a table.
+fn rows(block: &[u8]) -> Option<Vec<Option<Row<'_>>>> {
+    const HEADER: usize = 24;
+    const ROW_HEADER: usize = 23;
+    let lower = match block.get(12..14) {
+        None => return Some(Vec::new()),
+        Some(bytes) => usize::from(u16::from_le_bytes([bytes[0], bytes[1]])),
+    };
+    // A block that was never written.
+    if lower == 0 {
+        return Some(Vec::new());
+    }
+    let pointers = block.get(HEADER..lower)?;
+    let mut rows = Vec::with_capacity(pointers.len() / 4);
+    for pointer in pointers.chunks_exact(4) {
+        let pointer = u32::from_le_bytes([pointer[0], pointer[1], pointer[2], pointer[3]]);
+        let (at, length) = ((pointer & 0x7fff) as usize, (pointer >> 17) as usize);
+        rows.push(match (pointer >> 15) & 3 {
+            1 if length < ROW_HEADER => return None,
+            1 => Some(Row(block.get(at..at + length)?)),
+            _ => None,
+        });
+    }
+    Some(rows)
+}
+
+fn fill(file: Option<&File>, buffer: &mut [u8], at: u64) -> io::Result<usize> {
+    let Some(file) = file else {
+        return Ok(0);
+    };
     let mut done = 0;
     while done < buffer.len() {
         match file.read_at(&mut buffer[done..], at + done as u64) {
@@ -321,19 +399,22 @@ fn names(one: &OwnedFd, two: &OwnedFd, path: &str) -> io::Result<Option<Vec<Stri
     Ok(Some(one.intersection(&two).cloned().collect()))
 }
 
-/// The transactions of which only one copy says that they were committed. `None` if there are too many.
-fn transactions(old: &Side, new: &Side) -> io::Result<Option<BTreeSet<u32>>> {
-    const IN_A_FILE: u64 = 32 * BLOCK as u64 * 4;
+/// The transactions whose states a file has.
+const IN_A_FILE: u32 = 32 * BLOCK as u32 * 4;
+
+/// Which transactions only one copy says that they were committed. `None` if there are too many.
+fn transactions(old: &Side, new: &Side) -> io::Result<Option<Known>> {
     // Before PostgreSQL 10 the folder was `pg_clog`.
     let Some(names) = names(&old.folder, &new.folder, "pg_xact")? else {
         return Ok(None);
     };
     let next = old.next.min(new.next);
-    let mut differing = BTreeSet::new();
+    let (mut differing, mut files) = (BTreeSet::new(), BTreeSet::new());
     for name in names {
         let Ok(number) = u64::from_str_radix(&name, 16) else {
             continue;
         };
+        files.insert(u32::try_from(number).unwrap_or(u32::MAX));
         let path = format!("pg_xact/{name}");
         let (one, two) = (read(&old.folder, &path)?, read(&new.folder, &path)?);
         for (at, (one, two)) in one.iter().zip(&two).enumerate() {
@@ -343,7 +424,7 @@ fn transactions(old: &Side, new: &Side) -> io::Result<Option<BTreeSet<u32>>> {
                 continue;
             }
             for place in 0..4 {
-                let id = number * IN_A_FILE + at as u64 * 4 + place;
+                let id = number * u64::from(IN_A_FILE) + at as u64 * 4 + place;
                 let states = ((one >> (place * 2)) & 3, (two >> (place * 2)) & 3);
                 // Numbers are used again and again, so only a half of them is in the past.
                 let age = next.wrapping_sub(id) & u64::from(u32::MAX);
@@ -358,7 +439,7 @@ fn transactions(old: &Side, new: &Side) -> io::Result<Option<BTreeSet<u32>>> {
             }
         }
     }
-    Ok(Some(differing))
+    Ok(Some(Known { differing, files }))
 }
 
 /// Whether the lists of transactions that share rows mean the same in both copies. They only grow.
@@ -378,4 +459,89 @@ fn shares_agree(one: &OwnedFd, two: &OwnedFd) -> io::Result<bool> {
         }
     }
     Ok(true)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn block(rows: &[&[u8]]) -> Vec<u8> {
+        let mut block = vec![0; BLOCK];
+        let lower = 24 + rows.len() * 4;
+        block[12..14].copy_from_slice(&(lower as u16).to_le_bytes());
+        let mut at = BLOCK;
+        for (number, row) in rows.iter().enumerate() {
+            at -= row.len();
+            block[at..at + row.len()].copy_from_slice(row);
+            let pointer = at as u32 | 1 << 15 | (row.len() as u32) << 17;
+            block[24 + number * 4..28 + number * 4].copy_from_slice(&pointer.to_le_bytes());
+        }
+        block
+    }
+
+    fn row(maker: u32, ender: u32, flags: u16, value: u8) -> Vec<u8> {
+        let mut row = vec![0; 25];
+        row[..4].copy_from_slice(&maker.to_le_bytes());
+        row[4..8].copy_from_slice(&ender.to_le_bytes());
+        row[20..22].copy_from_slice(&flags.to_le_bytes());
+        row[24] = value;
+        row
+    }
+
+    fn places(one: &[u8], two: &[u8]) -> Option<Vec<u16>> {
+        let known = Known {
+            differing: BTreeSet::from([50]),
+            files: BTreeSet::from([0]),
+        };
+        let files = Files {
+            one: None,
+            two: None,
+            first: 0,
+            known: &known,
+            shares_differ: false,
+        };
+        let mut places = Vec::new();
+        let is_whole = files.look(7, one, two, &mut places);
+        is_whole.then(|| places.into_iter().map(|(_, number)| number).collect())
+    }
+
+    #[test]
+    fn rows_differ_by_values_and_by_transactions_and_not_by_notes() {
+        let old = block(&[
+            &row(10, 0, 0, 1),
+            &row(10, 0, 0x0100, 1),
+            &row(10, 20, 0, 1),
+            &row(50, 0, 0, 1),
+        ]);
+        let new = block(&[
+            &row(10, 0, 0x0900, 1),
+            &row(10, 0, 0x0b00, 2),
+            &row(10, 20, 0x0400, 1),
+            &row(50, 0, 0, 1),
+        ]);
+        assert_eq!(places(&old, &new), Some(vec![2, 4]));
+        let more = block(&[&row(10, 0, 0, 1), &row(11, 0, 0, 1)]);
+        assert_eq!(places(&block(&[&row(10, 0, 0, 1)]), &more), Some(vec![2]));
+        assert_eq!(places(&[], &more), Some(vec![1, 2]));
+        assert_eq!(places(&vec![0; BLOCK], &[]), Some(vec![]));
+        // Notes that contradict each other, or that nobody can look up.
+        let notes = |one, two, maker| {
+            places(
+                &block(&[&row(maker, 0, one, 1)]),
+                &block(&[&row(maker, 0, two, 1)]),
+            )
+        };
+        assert_eq!(notes(0x0100, 0x0200, 10), Some(vec![1]));
+        assert_eq!(notes(0x0100, 0x0300, 10), Some(vec![]));
+        assert_eq!(notes(0, 0x0100, 5 * IN_A_FILE), Some(vec![1]));
+    }
+
+    #[test]
+    fn blocks_of_other_forms_are_left_to_the_server() {
+        let mut bad = block(&[&row(10, 0, 0, 1)]);
+        bad[12..14].copy_from_slice(&9000_u16.to_le_bytes());
+        assert_eq!(places(&bad, &[]), None);
+        let garbage: Vec<u8> = (0..BLOCK).map(|at| (at * 7919 % 251) as u8).collect();
+        let _ = places(&garbage, &bad);
+    }
 }

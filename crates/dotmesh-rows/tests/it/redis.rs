@@ -25,7 +25,7 @@ fn rows(opened: &Opened) -> Vec<Vec<Cell>> {
         is_sorted: true,
         filter: None,
         limit: None,
-        blocks: None,
+        places: None,
         longest: 100,
     };
     let rows = opened.adapter.scan(&table, &scan).expect("rows");

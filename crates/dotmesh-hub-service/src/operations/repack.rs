@@ -124,12 +124,14 @@ impl Repacker {
         self
     }
 
-    /// Repacks the packs that are older than `settled` at `now`, one namespace after the other.
+    /// Repacks the packs that are older than `settled` at `now`, one namespace after the other. A namespace where it
+    /// fails does not keep the others from being repacked. The first failure is returned at the end.
     pub async fn repack(&self, now: Timestamp, settled: Duration) -> Result<Repacked, RepackError> {
         // In another hub's store, files without rows would be left behind.
         collect_garbage::own_store(&self.database, &self.packs).await?;
         let mut done = Repacked::default();
         let before = now - settled;
+        let mut failed = None;
         let mut last = None;
         while let Some(owner) = self.database.next_to_repack(last, before).await? {
             last = Some(owner);
@@ -148,11 +150,17 @@ impl Repacker {
                     )) if done.damaged.insert(pack) => {
                         tracing::error!(%pack, "a pack is lost or damaged: run dothub check");
                     }
-                    Err(error) => return Err(error.into()),
+                    Err(error) => {
+                        failed.get_or_insert(error);
+                        break;
+                    }
                 }
             }
         }
-        Ok(done)
+        match failed {
+            None => Ok(done),
+            Some(error) => Err(error.into()),
+        }
     }
 
     /// Returns what a repack would replace now.

@@ -15,6 +15,7 @@ pub mod attempts;
 pub mod branches;
 pub mod collaborators;
 pub mod commits;
+pub mod databases;
 pub mod deliveries;
 pub mod device_logins;
 mod dialect;

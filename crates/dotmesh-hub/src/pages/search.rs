@@ -16,6 +16,9 @@ use crate::web::{Page, Visit, render};
 /// The longest excerpt of a text, in characters.
 const MAX_EXCERPT_LENGTH: usize = 240;
 
+/// The most tables of a dot that a result names.
+const MAX_TABLES: usize = 12;
+
 #[derive(Template)]
 #[template(path = "search.html")]
 struct SearchPage {
@@ -63,6 +66,19 @@ impl Hit {
                 mark(&name),
                 excerpt(&found.text),
             ),
+            Place::Tables => {
+                let names: Vec<&str> = found.text.lines().collect();
+                let shown = names[..names.len().min(MAX_TABLES)].join(", ");
+                let more = match names.len().saturating_sub(MAX_TABLES) {
+                    0 => String::new(),
+                    more => format!(" and {more} more"),
+                };
+                (
+                    format!("/{full}/commit/{commit}"),
+                    mark(&show::cut(&shown, show::MAX_TITLE)),
+                    excerpt(&format!("in the databases of {full}{more}")),
+                )
+            }
             Place::Commits => (
                 format!("/{full}/commit/{commit}"),
                 mark(&title),

@@ -45,7 +45,7 @@ pub(crate) async fn get(
     query: Result<Query<SearchQuery>, axum::extract::rejection::QueryRejection>,
 ) -> Result<Json<SearchResults>, HttpError> {
     let Query(query) = query.map_err(|_| {
-        HttpError::malformed("the query must be ?q=WORDS&in=PLACE&page=NUMBER, with PLACE dots, branches, tags or commits")
+        HttpError::malformed("the query must be ?q=WORDS&in=PLACE&page=NUMBER, with PLACE dots, branches, tags, commits or tables")
     })?;
     let words = Words::new(&query.q);
     let found = search::search(&hub, viewer.id(), &words, query.place, query.page);

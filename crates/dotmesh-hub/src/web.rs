@@ -3,6 +3,7 @@
 pub(crate) mod assets;
 pub(crate) mod chart;
 pub(crate) mod commands;
+pub(crate) mod databases;
 pub(crate) mod errors;
 pub(crate) mod etag;
 pub(crate) mod form;

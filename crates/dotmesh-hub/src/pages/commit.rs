@@ -8,12 +8,14 @@ use dotmesh_hub_model::access::Action;
 use dotmesh_hub_service::Hub;
 use dotmesh_hub_service::operations::commit_facts::commit_facts;
 use dotmesh_hub_service::operations::describe_commit::{self, CommitDetails};
+use dotmesh_hub_service::operations::keep_databases;
 use dotmesh_hub_service::operations::resolve_ref::resolve_ref;
 use dotmesh_model::{BranchName, CommitId};
 
 use crate::extract::{DotPath, RefPath};
 use crate::pages::notes::{Notes, NotesQuery};
 use crate::web::commands::Run;
+use crate::web::databases::{Changes, Contents};
 use crate::web::visit::{DotHeader, Tab};
 use crate::web::{Page, Visit, go, render};
 
@@ -32,6 +34,8 @@ struct CommitPage {
     /// `None` if the hub lacks the commit's data.
     facts: Option<CommitFacts>,
     facts_at: CommitId,
+    databases: Option<Contents>,
+    changes: Changes,
     notes: Notes,
 }
 
@@ -68,6 +72,9 @@ pub(crate) async fn get(
         true => None,
         false => Some(commit_facts(&hub, &open, commit.id).await?),
     };
+    let summary = keep_databases::databases(&hub, &open, commit.id).await?;
+    let databases = summary.as_ref().map(Contents::new);
+    let changes = summary.map(Changes::of_commit).unwrap_or_default();
     let on = NoteOn::Commit(commit.id);
     let notes = Notes::on(&hub, &visit, &open, &dot, &on, &query).await?;
     render(&CommitPage {
@@ -79,6 +86,8 @@ pub(crate) async fn get(
         run,
         facts,
         facts_at,
+        databases,
+        changes,
         notes,
     })
 }

@@ -11,11 +11,13 @@ use dotmesh_hub_model::access::Action;
 use dotmesh_hub_model::commit_summary::CommitSummary;
 use dotmesh_hub_service::Hub;
 use dotmesh_hub_service::operations::commit_facts::commit_facts;
-use dotmesh_hub_service::operations::describe_commit::describe_commit;
+use dotmesh_hub_service::operations::describe_commit::{CommitDetails, describe_commit};
+use dotmesh_hub_service::operations::keep_databases;
 use dotmesh_model::{BranchName, CommitId};
 
 use crate::extract::DotPath;
 use crate::web::commands::{self, Run};
+use crate::web::databases::Contents;
 use crate::web::visit::{DotHeader, Tab};
 use crate::web::{Page, Visit, markdown, render};
 
@@ -40,6 +42,10 @@ struct DotPage {
     push: Vec<String>,
     /// A commit and its statistics.
     facts: Option<(CommitId, CommitFacts)>,
+    /// The same commit.
+    newest: Option<CommitDetails>,
+    /// What is in its databases.
+    databases: Option<Contents>,
 }
 
 struct Branch {
@@ -78,6 +84,10 @@ pub(crate) async fn get(State(hub): State<Hub>, visit: Visit, DotPath(name): Dot
         Some(commit) => Some(describe_commit(&hub, &open, commit.id).await?),
         None => None,
     };
+    let databases = match &shown {
+        Some(commit) => keep_databases::databases(&hub, &open, commit.id).await?,
+        None => None,
+    };
     let run = shown
         .as_ref()
         .map(|commit| Run::new(&visit.hub_url, &dot.url(), &dot, commit));
@@ -106,5 +116,7 @@ pub(crate) async fn get(State(hub): State<Hub>, visit: Visit, DotPath(name): Dot
         run,
         push,
         facts,
+        newest: shown,
+        databases: databases.as_ref().map(Contents::new),
     })
 }

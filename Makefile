@@ -15,7 +15,7 @@ help:
 	@echo "make plugin     build the managed plugin into target/plugin, and make it Docker's plugin dm; ENABLE=no leaves out the second step"
 	@echo "make image      build the container images dotmesh/node, dotmesh/hub and dotmesh/dm"
 	@echo "make screenshots  make the pictures of the hub's pages in docs/screenshots"
-	@echo "make bench      measure, and print one table of ratios; ONLY=commit,checkout,daily,transfer,list,forks,hub for a part of it"
+	@echo "make bench      measure, and print one table of ratios; ONLY=commit,checkout,daily,transfer,list,forks,rows,hub for a part of it"
 
 build:
 	@scripts/setup.sh build

@@ -224,6 +224,17 @@ impl Driver for Btrfs {
         usage::dirty(path, frozen_at(base)?, ignored)
     }
 
+    fn differing(
+        &self,
+        one: &Path,
+        two: &Path,
+        path: &str,
+    ) -> Result<Option<Vec<std::ops::Range<u64>>>, PoolError> {
+        difference::differing(one, two, path)
+            .during("compare", Path::new("a file"))
+            .map(Some)
+    }
+
     fn difference(
         &self,
         base: &Path,

@@ -113,6 +113,17 @@ pub(crate) trait Driver: Send + Sync {
     /// The `dirty` part of [`Self::usage`] alone. The cost depends on the changes, not on the size of the folder.
     fn dirty(&self, path: &Path, base: &Path, ignored: &str) -> Result<u64, PoolError>;
 
+    /// The ranges in which the file at a path below two such folders may differ, ascending and disjoint, however the folders
+    /// are related. What was written is seen after a flush. `None` if it can only be found by reading.
+    fn differing(
+        &self,
+        _one: &Path,
+        _two: &Path,
+        _path: &str,
+    ) -> Result<Option<Vec<Range<u64>>>, PoolError> {
+        Ok(None)
+    }
+
     /// The difference between the same folder of two snapshots. The newer one must be derived from the older one: from
     /// it directly, or from a working copy that it was taken of or that was created from it.
     ///

@@ -2,7 +2,7 @@
 
 use crate::client::{Client, Run};
 use crate::error::RowsError;
-use crate::model::{Kind, Store, Table, TableName, Value};
+use crate::model::{Cell, Kind, Store, Table, TableName};
 use crate::{mysql, postgres, redis, sqlite};
 
 /// The folder in the container where the copy of the data is.
@@ -21,9 +21,9 @@ pub struct Recipe {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Row {
     /// The parts of the key, in an order that all sides agree on.
-    pub key: Vec<Value>,
+    pub key: Vec<Cell>,
     /// The values of the columns that were asked for.
-    pub values: Vec<Value>,
+    pub values: Vec<Cell>,
     /// The table that the row is counted for. `None` means the one that is read.
     pub group: Option<String>,
 }

@@ -6,7 +6,7 @@ use crate::adapter::{Adapter, Row, Rows, Scan};
 use crate::error::RowsError;
 use crate::merge::{Differ, merge};
 use crate::model::{
-    Counts, DiffEvent, Fate, Kind, RowChange, RowKey, Store, Table, TableChange, TableName, Value,
+    Cell, Counts, DiffEvent, Fate, Kind, RowChange, RowKey, Store, Table, TableChange, TableName,
 };
 use crate::postgres::blocks::Blocks;
 use crate::schema;
@@ -218,7 +218,7 @@ impl One<'_> {
         let compared = match blocks {
             Blocks::Same => Ok(()),
             Blocks::Some(ranges) => {
-                self.rows(&plan, old, new, Some(ranges), &mut |change, group| {
+                self.rows(&plan, old, new, Some(&ranges), &mut |change, group| {
                     told.tell(change, group, sink)
                 })
             }
@@ -236,7 +236,7 @@ impl One<'_> {
         plan: &Plan,
         old: Option<&Table>,
         new: Option<&Table>,
-        blocks: Option<Vec<(u32, u32)>>,
+        blocks: Option<&[(u32, u32)]>,
         tell: &mut dyn FnMut(RowChange, Option<String>) -> Result<(), RowsError>,
     ) -> Result<(), RowsError> {
         let scan = |columns: &[String]| Scan {
@@ -244,7 +244,7 @@ impl One<'_> {
             is_sorted: true,
             filter: None,
             limit: None,
-            blocks: blocks.clone(),
+            blocks: blocks.map(<[(u32, u32)]>::to_vec),
             longest: self.options.longest,
         };
         let empty = || -> Rows<'_> { Box::new(std::iter::empty()) };
@@ -381,20 +381,20 @@ impl Plan {
 
     /// An older row with the columns of the newer table.
     fn widen(&self, mut row: Row) -> Row {
-        let mut values: Vec<Option<Value>> = row.values.into_iter().map(Some).collect();
+        let mut values: Vec<Option<Cell>> = row.values.into_iter().map(Some).collect();
         let take = |place: &Option<usize>| place.and_then(|place| values.get_mut(place)?.take());
         row.values = self
             .places
             .iter()
             .map(take)
-            .map(|value| value.unwrap_or(Value::Null))
+            .map(|value| value.unwrap_or(Cell::Null))
             .collect();
         row
     }
 }
 
 impl Differ for Plan {
-    fn changed(&self, old: &[Value], new: &[Value]) -> Vec<usize> {
+    fn changed(&self, old: &[Cell], new: &[Cell]) -> Vec<usize> {
         let differs = |place: &usize| {
             old.get(*place) != new.get(*place)
                 && !self.ignored.get(*place).copied().unwrap_or(false)

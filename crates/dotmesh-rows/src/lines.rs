@@ -3,7 +3,7 @@
 use std::io::{BufRead, BufReader, Read};
 
 use crate::error::RowsError;
-use crate::model::Value;
+use crate::model::Cell;
 
 /// The most fields that a line may have. Databases allow 1,600 to 4,096 columns, and a comparison adds keys.
 const MOST_FIELDS: usize = 10_000;
@@ -23,11 +23,11 @@ pub(crate) struct Field {
 
 impl Field {
     /// The value as text, or as bytes.
-    pub(crate) fn value(self) -> Value {
+    pub(crate) fn value(self) -> Cell {
         match self.hash {
-            _ if self.is_null => Value::Null,
-            None => Value::of_bytes(self.head),
-            Some(hash) => Value::Long {
+            _ if self.is_null => Cell::Null,
+            None => Cell::of_bytes(self.head),
+            Some(hash) => Cell::Long {
                 begins: String::from_utf8_lossy(&self.head).into_owned(),
                 bytes: self.length,
                 hash,
@@ -36,10 +36,10 @@ impl Field {
     }
 
     /// The value as an integer if it is one.
-    pub(crate) fn integer(self) -> Value {
+    pub(crate) fn integer(self) -> Cell {
         let number = std::str::from_utf8(&self.head).ok();
         match number.and_then(|text| text.parse().ok()) {
-            Some(number) if self.hash.is_none() => Value::Integer(number),
+            Some(number) if self.hash.is_none() => Cell::Integer(number),
             _ => self.value(),
         }
     }
@@ -199,7 +199,7 @@ impl<R: Read> Lines<R> {
 mod tests {
     use super::*;
 
-    fn values(text: &[u8], longest: usize) -> Vec<Vec<Value>> {
+    fn values(text: &[u8], longest: usize) -> Vec<Vec<Cell>> {
         let mut lines = Lines::new(text, longest);
         let mut all = Vec::new();
         while let Some(fields) = lines.next_line().expect("lines") {
@@ -208,8 +208,8 @@ mod tests {
         all
     }
 
-    fn text(text: &str) -> Value {
-        Value::Text(text.to_owned())
+    fn text(text: &str) -> Cell {
+        Cell::Text(text.to_owned())
     }
 
     #[test]
@@ -218,11 +218,11 @@ mod tests {
         assert_eq!(
             found,
             [
-                vec![text("a\tb"), Value::Null, text(""), text("\\N")],
+                vec![text("a\tb"), Cell::Null, text(""), text("\\N")],
                 vec![text("x")]
             ]
         );
-        assert_eq!(values(b"", 100), Vec::<Vec<Value>>::new());
+        assert_eq!(values(b"", 100), Vec::<Vec<Cell>>::new());
         assert_eq!(values(b"\n", 100), [vec![text("")]]);
     }
 
@@ -232,6 +232,6 @@ mod tests {
         assert_eq!(found[0], found[2]);
         assert_ne!(found[0], found[1]);
         assert_eq!(found[3], [text("aaa")]);
-        assert!(matches!(&found[0][0], Value::Long { begins, bytes: 6, .. } if begins == "aaa"));
+        assert!(matches!(&found[0][0], Cell::Long { begins, bytes: 6, .. } if begins == "aaa"));
     }
 }

@@ -5,15 +5,15 @@ use std::cmp::Ordering;
 
 use crate::adapter::{Row, Rows};
 use crate::error::RowsError;
-use crate::model::{RowChange, Value};
+use crate::model::{Cell, RowChange};
 
 /// Compares parts of keys as both databases sorted them: numbers by value, all else by bytes.
-fn order(one: &[Value], two: &[Value]) -> Ordering {
+fn order(one: &[Cell], two: &[Cell]) -> Ordering {
     for (one, two) in one.iter().zip(two) {
         let order = match (one, two) {
-            (Value::Integer(one), Value::Integer(two)) => one.cmp(two),
-            (Value::Integer(_), _) => Ordering::Less,
-            (_, Value::Integer(_)) => Ordering::Greater,
+            (Cell::Integer(one), Cell::Integer(two)) => one.cmp(two),
+            (Cell::Integer(_), _) => Ordering::Less,
+            (_, Cell::Integer(_)) => Ordering::Greater,
             (one, two) => bytes(one).cmp(&bytes(two)),
         };
         if order != Ordering::Equal {
@@ -23,11 +23,11 @@ fn order(one: &[Value], two: &[Value]) -> Ordering {
     one.len().cmp(&two.len())
 }
 
-fn bytes(value: &Value) -> Cow<'_, [u8]> {
+fn bytes(value: &Cell) -> Cow<'_, [u8]> {
     match value {
-        Value::Text(text) => Cow::Borrowed(text.as_bytes()),
-        Value::Integer(number) => Cow::Owned(number.to_string().into_bytes()),
-        Value::Bytes { hex } => {
+        Cell::Text(text) => Cow::Borrowed(text.as_bytes()),
+        Cell::Integer(number) => Cow::Owned(number.to_string().into_bytes()),
+        Cell::Bytes { hex } => {
             let digits = hex.as_bytes().chunks_exact(2);
             let byte = |pair: &[u8]| {
                 std::str::from_utf8(pair)
@@ -36,8 +36,8 @@ fn bytes(value: &Value) -> Cow<'_, [u8]> {
             };
             Cow::Owned(digits.filter_map(byte).collect())
         }
-        Value::Long { begins, .. } => Cow::Borrowed(begins.as_bytes()),
-        Value::Null | Value::List(_) | Value::Map { .. } => Cow::Borrowed(b""),
+        Cell::Long { begins, .. } => Cow::Borrowed(begins.as_bytes()),
+        Cell::Null | Cell::List(_) | Cell::Map { .. } => Cow::Borrowed(b""),
     }
 }
 
@@ -88,7 +88,7 @@ impl<'a> Sorted<'a> {
 /// Which columns of rows of both sides are compared.
 pub(crate) trait Differ {
     /// The numbers of the columns that differ.
-    fn changed(&self, old: &[Value], new: &[Value]) -> Vec<usize>;
+    fn changed(&self, old: &[Cell], new: &[Cell]) -> Vec<usize>;
 }
 
 /// Tells all differences of two streams. Without a key, equal rows of a side are counted.
@@ -117,7 +117,7 @@ pub(crate) fn merge(
         } else {
             new.take_equal()?
         };
-        let change = |before: Option<Vec<Value>>, after: Option<Vec<Value>>, count| RowChange {
+        let change = |before: Option<Vec<Cell>>, after: Option<Vec<Cell>>, count| RowChange {
             before,
             after,
             changed: Vec::new(),
@@ -158,7 +158,7 @@ mod tests {
     struct All;
 
     impl Differ for All {
-        fn changed(&self, old: &[Value], new: &[Value]) -> Vec<usize> {
+        fn changed(&self, old: &[Cell], new: &[Cell]) -> Vec<usize> {
             (0..new.len())
                 .filter(|place| old.get(*place) != new.get(*place))
                 .collect()
@@ -168,8 +168,8 @@ mod tests {
     fn rows(rows: Vec<(i64, i64)>) -> Rows<'static> {
         Box::new(rows.into_iter().map(|(key, value)| {
             Ok(Row {
-                key: vec![Value::Integer(key)],
-                values: vec![Value::Integer(key), Value::Integer(value)],
+                key: vec![Cell::Integer(key)],
+                values: vec![Cell::Integer(key), Cell::Integer(value)],
                 group: None,
             })
         }))
@@ -211,8 +211,8 @@ mod tests {
             let changes = told(list(&old), list(&new), true).expect("sorted rows");
             let mut made = old.clone();
             for change in changes {
-                let pair = |row: &[Value]| match row {
-                    [Value::Integer(key), Value::Integer(value)] => (*key, *value),
+                let pair = |row: &[Cell]| match row {
+                    [Cell::Integer(key), Cell::Integer(value)] => (*key, *value),
                     _ => panic!("two integers"),
                 };
                 match (change.before, change.after) {
@@ -244,7 +244,7 @@ mod tests {
                     .map(|change| {
                         let sign = if change.after.is_some() { 1 } else { -1 };
                         let row = change.after.as_ref().or(change.before.as_ref());
-                        match row.is_some_and(|row| row[0] == Value::Integer(value)) {
+                        match row.is_some_and(|row| row[0] == Cell::Integer(value)) {
                             true => sign * change.count as i64,
                             false => 0,
                         }

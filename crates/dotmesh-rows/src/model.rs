@@ -176,12 +176,12 @@ pub struct Table {
     pub bytes: u64,
 }
 
-/// A value.
+/// The value of a column in a row.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[cfg_attr(feature = "openapi", schema(no_recursion))]
 #[serde(untagged)]
-pub enum Value {
+pub enum Cell {
     /// NULL.
     Null,
     /// An integer.
@@ -203,15 +203,16 @@ pub enum Value {
         hash: String,
     },
     /// The elements of a list, or the sorted members of a set.
-    List(Vec<Value>),
+    List(Vec<Cell>),
     /// Fields and their values, sorted.
     Map {
         /// The pairs.
-        map: Vec<(Value, Value)>,
+        #[cfg_attr(feature = "openapi", schema(value_type = Vec<Vec<Cell>>))]
+        map: Vec<(Cell, Cell)>,
     },
 }
 
-impl Value {
+impl Cell {
     /// A text, or bytes if it is no text.
     pub fn of_bytes(bytes: Vec<u8>) -> Self {
         match String::from_utf8(bytes) {
@@ -239,10 +240,10 @@ pub fn hex(bytes: &[u8]) -> String {
 pub struct RowChange {
     /// The values before. `None` for a row that was added.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub before: Option<Vec<Value>>,
+    pub before: Option<Vec<Cell>>,
     /// The values after. `None` for a row that was removed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub after: Option<Vec<Value>>,
+    pub after: Option<Vec<Cell>>,
     /// The numbers of the columns that differ. Only of a row that changed.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub changed: Vec<usize>,
@@ -469,15 +470,15 @@ mod tests {
     #[test]
     fn values_are_plain_in_json() {
         let values = [
-            (Value::Null, "null"),
-            (Value::Integer(-3), "-3"),
-            (Value::Text("3".to_owned()), "\"3\""),
-            (Value::of_bytes(vec![0xff, 0]), "{\"hex\":\"ff00\"}"),
-            (Value::List(vec![Value::Integer(1)]), "[1]"),
+            (Cell::Null, "null"),
+            (Cell::Integer(-3), "-3"),
+            (Cell::Text("3".to_owned()), "\"3\""),
+            (Cell::of_bytes(vec![0xff, 0]), "{\"hex\":\"ff00\"}"),
+            (Cell::List(vec![Cell::Integer(1)]), "[1]"),
         ];
         for (value, json) in values {
             assert_eq!(serde_json::to_string(&value).expect("JSON"), json);
-            assert_eq!(serde_json::from_str::<Value>(json).expect("a value"), value);
+            assert_eq!(serde_json::from_str::<Cell>(json).expect("a value"), value);
         }
     }
 }

@@ -6,7 +6,7 @@ use crate::adapter::{Adapter, DATA, Recipe, Row, Rows, Scan};
 use crate::client::{Client, Run, whole};
 use crate::error::RowsError;
 use crate::lines::{Field, Lines};
-use crate::model::{Column, Kind, RowKey, Table, TableName, Value};
+use crate::model::{Cell, Column, Kind, RowKey, Table, TableName};
 use crate::render::{identifier, literal};
 
 /// Databases of the server itself.
@@ -15,7 +15,7 @@ const OWN: &str = "('information_schema', 'mysql', 'performance_schema', 'sys')"
 /// The script that starts the server. It reads no configuration, and loads no plugins and functions of the data.
 pub(crate) fn recipe(kind: Kind) -> Recipe {
     let own = match kind {
-        Kind::Mysql => "--persisted-globals-load=OFF --mysqlx=OFF",
+        Kind::Mysql => "--loose-persisted-globals-load=OFF --loose-mysqlx=OFF",
         _ => "",
     };
     let script = format!(
@@ -32,8 +32,8 @@ command -v mariadbd >/dev/null || server=mysqld
 set --
 [ "$(id -u)" != 0 ] || set -- --user=root
 exec "$server" --no-defaults --datadir="$d" --tmpdir="$d/.dotmesh-tmp" --socket=/tmp/mysql.sock \
-    --pid-file=/tmp/mysql.pid --skip-grant-tables --skip-networking --skip-log-bin --skip-slave-start \
-    --event-scheduler=OFF --secure-file-priv=/tmp --local-infile=OFF --symbolic-links=OFF \
+    --pid-file=/tmp/mysql.pid --skip-grant-tables --skip-networking --skip-log-bin --loose-skip-slave-start \
+    --loose-event-scheduler=OFF --secure-file-priv=/tmp --local-infile=OFF --loose-symbolic-links=OFF \
     --innodb-flush-log-at-trx-commit=0 --max-allowed-packet=1G --character-set-server=utf8mb4 {own} "$@"
 "#
     );
@@ -151,7 +151,7 @@ impl Mysql {
 }
 
 fn text(text: &str) -> String {
-    literal(Kind::Mysql, &Value::Text(text.to_owned())).unwrap_or_default()
+    literal(Kind::Mysql, &Cell::Text(text.to_owned())).unwrap_or_default()
 }
 
 impl Adapter for Mysql {
@@ -386,7 +386,7 @@ impl Adapter for Mysql {
                 Form::Integer => field.integer(),
                 _ => field.value(),
             });
-            let key: Vec<Value> = key.collect();
+            let key: Vec<Cell> = key.collect();
             let values = fields.map(|(field, form)| marked(field, *form)).collect();
             Some(Ok(Row {
                 key,
@@ -405,17 +405,17 @@ impl Adapter for Mysql {
     }
 }
 
-fn marked(mut field: Field, form: Form) -> Value {
+fn marked(mut field: Field, form: Form) -> Cell {
     match (field.take_mark(), form) {
         (Some(b'='), Form::Integer) => field.integer(),
         (Some(b'x'), _) => match field.value() {
-            Value::Text(hex) => Value::Bytes {
+            Cell::Text(hex) => Cell::Bytes {
                 hex: hex.to_lowercase(),
             },
             other => other,
         },
         (Some(b'='), _) => field.value(),
-        _ => Value::Null,
+        _ => Cell::Null,
     }
 }
 

@@ -6,7 +6,7 @@ use crate::adapter::{Adapter, DATA, Recipe, Row, Rows, Scan};
 use crate::client::{Client, Run, whole};
 use crate::error::RowsError;
 use crate::lines::{Field, Lines};
-use crate::model::{Column, Kind, RowKey, Table, TableName, Value};
+use crate::model::{Cell, Column, Kind, RowKey, Table, TableName};
 use crate::render::identifier;
 
 mod authid;
@@ -82,6 +82,8 @@ if [ -L "$d/pg_wal" ] || [ -L "$d/pg_xlog" ]; then
 fi
 rm -rf "$d/postmaster.pid" "$d/postmaster.opts" "$d/postgresql.auto.conf" "$d/postgresql.conf" "$d/pg_hba.conf" \
     "$d/standby.signal" "$d/recovery.signal" "$d/recovery.conf"
+# A server refuses data that others may read.
+chmod u=rwx,go= "$d"
 : >"$d/postgresql.auto.conf"
 : >/tmp/ident.conf
 echo 'local all all trust' >/tmp/hba.conf
@@ -364,7 +366,7 @@ impl Adapter for Postgres {
         let mut lines = Lines::new(output.as_slice(), 1 << 10);
         let mut counts = vec![None; tables.len()];
         while let Some(fields) = lines.next_line()? {
-            if let [Value::Integer(number), Value::Integer(count)] = fields
+            if let [Cell::Integer(number), Cell::Integer(count)] = fields
                 .into_iter()
                 .map(Field::integer)
                 .collect::<Vec<_>>()
@@ -404,11 +406,11 @@ impl Adapter for Postgres {
                 .zip(&kinds)
                 .map(|(field, kind)| match kind.as_str() {
                     kind if is_integer(kind) => field.integer(),
-                    "boolean" if field.head == b"t" => Value::Text("true".to_owned()),
-                    "boolean" if field.head == b"f" => Value::Text("false".to_owned()),
+                    "boolean" if field.head == b"t" => Cell::Text("true".to_owned()),
+                    "boolean" if field.head == b"f" => Cell::Text("false".to_owned()),
                     _ => field.value(),
                 });
-            let mut key: Vec<Value> = values.collect();
+            let mut key: Vec<Cell> = values.collect();
             if key.len() < kinds.len() {
                 return Some(Err(RowsError::Output {
                     kind: Kind::Postgres,

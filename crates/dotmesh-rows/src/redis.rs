@@ -6,7 +6,7 @@ use std::io::{BufRead as _, BufReader, Read};
 use crate::adapter::{Adapter, DATA, Recipe, Row, Rows, Scan};
 use crate::client::{Client, Run, whole};
 use crate::error::RowsError;
-use crate::model::{Column, Kind, RowKey, Table, TableName, Value};
+use crate::model::{Cell, Column, Kind, RowKey, Table, TableName};
 use crate::render::redis_quoted;
 
 /// The keys of a page, which one call sorts, and those that one script reads.
@@ -118,9 +118,9 @@ pub(crate) fn form(key: &str) -> String {
 }
 
 /// Whether a user means a row by the form of its key, or by a pattern for it.
-pub(crate) fn is_like(wanted: &str, form: &str, row: Option<&Vec<Value>>) -> bool {
+pub(crate) fn is_like(wanted: &str, form: &str, row: Option<&Vec<Cell>>) -> bool {
     let key = match row.and_then(|row| row.first()) {
-        Some(Value::Text(key)) => key.as_str(),
+        Some(Cell::Text(key)) => key.as_str(),
         _ => "",
     };
     wanted == form || fits(wanted.as_bytes(), key.as_bytes())
@@ -342,7 +342,7 @@ impl Keys<'_> {
                 return Ok(None);
             };
             let group = Some(form(&String::from_utf8_lossy(&key)));
-            let key = Value::of_bytes(key);
+            let key = Cell::of_bytes(key);
             let Some(items) = &mut self.items else {
                 self.left -= 1;
                 return Ok(Some(Row {
@@ -360,12 +360,12 @@ impl Keys<'_> {
             }
             self.left -= 1;
             let expires = if expires < 0 {
-                Value::Null
+                Cell::Null
             } else {
-                Value::Integer(expires)
+                Cell::Integer(expires)
             };
             return Ok(Some(Row {
-                values: vec![key.clone(), Value::Text(kind), expires, value],
+                values: vec![key.clone(), Cell::Text(kind), expires, value],
                 key: vec![key],
                 group,
             }));
@@ -433,32 +433,32 @@ impl Items {
         })
     }
 
-    fn value(&mut self, kind: &str) -> Result<Value, RowsError> {
+    fn value(&mut self, kind: &str) -> Result<Cell, RowsError> {
         let count = self.number()?;
         if count < 0 {
             let bytes = u64::try_from(self.number()?).unwrap_or(0);
             let hash = String::from_utf8_lossy(&self.next()?).into_owned();
             let begins = String::from_utf8_lossy(&self.next()?).into_owned();
-            return Ok(Value::Long {
+            return Ok(Cell::Long {
                 begins,
                 bytes,
                 hash,
             });
         }
-        let elements: Result<Vec<Value>, RowsError> = (0..count)
-            .map(|_| self.next().map(Value::of_bytes))
+        let elements: Result<Vec<Cell>, RowsError> = (0..count)
+            .map(|_| self.next().map(Cell::of_bytes))
             .collect();
         let mut elements = elements?;
         Ok(match kind {
-            "list" | "set" => Value::List(elements),
+            "list" | "set" => Cell::List(elements),
             "hash" | "zset" | "stream" => {
                 let mut elements = elements.into_iter();
                 let pairs = std::iter::from_fn(|| Some((elements.next()?, elements.next()?)));
-                Value::Map {
+                Cell::Map {
                     map: pairs.collect(),
                 }
             }
-            _ => elements.pop().unwrap_or(Value::Null),
+            _ => elements.pop().unwrap_or(Cell::Null),
         })
     }
 }

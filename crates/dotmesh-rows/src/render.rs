@@ -1,6 +1,6 @@
 //! Values and changes as texts: for people, as CSV, and as statements of each kind of database.
 
-use crate::model::{Kind, RowChange, RowKey, TableChange, Value};
+use crate::model::{Cell, Kind, RowChange, RowKey, TableChange};
 
 /// A name of a table or a column in a statement.
 pub fn identifier(kind: Kind, name: &str) -> String {
@@ -21,12 +21,12 @@ pub fn table_name(kind: Kind, schema: &str, table: &str) -> String {
 }
 
 /// A value in a statement. `None` for a long value, of which only the beginning is known.
-pub fn literal(kind: Kind, value: &Value) -> Option<String> {
+pub fn literal(kind: Kind, value: &Cell) -> Option<String> {
     let mysql = matches!(kind, Kind::Mariadb | Kind::Mysql);
     Some(match value {
-        Value::Null => "NULL".to_owned(),
-        Value::Integer(number) => number.to_string(),
-        Value::Text(text) if mysql => {
+        Cell::Null => "NULL".to_owned(),
+        Cell::Integer(number) => number.to_string(),
+        Cell::Text(text) if mysql => {
             let text = text
                 .replace('\\', "\\\\")
                 .replace('\'', "''")
@@ -34,29 +34,29 @@ pub fn literal(kind: Kind, value: &Value) -> Option<String> {
             format!("'{text}'")
         }
         // A text of SQLite ends at a NUL in a statement.
-        Value::Text(text) if kind == Kind::Sqlite && text.contains('\0') => {
+        Cell::Text(text) if kind == Kind::Sqlite && text.contains('\0') => {
             format!("CAST(X'{}' AS TEXT)", crate::model::hex(text.as_bytes()))
         }
-        Value::Text(text) => format!("'{}'", text.replace('\'', "''")),
-        Value::Bytes { hex } if kind == Kind::Postgres => format!("'\\x{hex}'"),
-        Value::Bytes { hex } => format!("X'{hex}'"),
-        Value::Long { .. } | Value::List(_) | Value::Map { .. } => return None,
+        Cell::Text(text) => format!("'{}'", text.replace('\'', "''")),
+        Cell::Bytes { hex } if kind == Kind::Postgres => format!("'\\x{hex}'"),
+        Cell::Bytes { hex } => format!("X'{hex}'"),
+        Cell::Long { .. } | Cell::List(_) | Cell::Map { .. } => return None,
     })
 }
 
 /// A value for people, of at most so many characters.
-pub fn shown(value: &Value, most: usize) -> String {
+pub fn shown(value: &Cell, most: usize) -> String {
     match value {
-        Value::Null => "NULL".to_owned(),
-        Value::Integer(number) => number.to_string(),
-        Value::Text(text) => cut(text, most),
-        Value::Bytes { hex } => cut(&format!("\\x{hex}"), most),
-        Value::Long { begins, bytes, .. } => {
+        Cell::Null => "NULL".to_owned(),
+        Cell::Integer(number) => number.to_string(),
+        Cell::Text(text) => cut(text, most),
+        Cell::Bytes { hex } => cut(&format!("\\x{hex}"), most),
+        Cell::Long { begins, bytes, .. } => {
             let begins: String = begins.chars().take(most.saturating_sub(1)).collect();
             format!("{}… ({bytes} bytes)", plain(&begins))
         }
-        Value::List(values) => cut(&format!("[{}]", joined(values, most)), most),
-        Value::Map { map } => {
+        Cell::List(values) => cut(&format!("[{}]", joined(values, most)), most),
+        Cell::Map { map } => {
             let pairs = map
                 .iter()
                 .take(most)
@@ -69,7 +69,7 @@ pub fn shown(value: &Value, most: usize) -> String {
     }
 }
 
-fn joined(values: &[Value], most: usize) -> String {
+fn joined(values: &[Cell], most: usize) -> String {
     let shown = values.iter().take(most).map(|value| shown(value, most));
     shown.collect::<Vec<_>>().join(", ")
 }
@@ -101,12 +101,12 @@ fn cut(text: &str, most: usize) -> String {
 }
 
 /// A row as a line of CSV (RFC 4180). NULL is an empty field, and an empty text is `""`.
-pub fn csv(values: &[Value]) -> String {
+pub fn csv(values: &[Cell]) -> String {
     let fields = values.iter().map(|value| match value {
-        Value::Null => String::new(),
-        Value::Integer(number) => number.to_string(),
-        Value::Text(text) => csv_text(text),
-        Value::Bytes { hex } => format!("\\x{hex}"),
+        Cell::Null => String::new(),
+        Cell::Integer(number) => number.to_string(),
+        Cell::Text(text) => csv_text(text),
+        Cell::Bytes { hex } => format!("\\x{hex}"),
         other => csv_text(&serde_json::to_string(other).unwrap_or_default()),
     });
     fields.collect::<Vec<_>>().join(",") + "\n"
@@ -164,7 +164,7 @@ fn sql(kind: Kind, table: &TableChange, change: &RowChange) -> Option<String> {
     let name = table_name(kind, &table.name.schema, &table.name.table);
     let is_generated = |place: usize| table.generated.contains(&table.columns[place]);
     let column = |place: usize| identifier(kind, &table.columns[place]);
-    let find = |values: &[Value]| -> Option<String> {
+    let find = |values: &[Cell]| -> Option<String> {
         let mut conditions = Vec::new();
         for (place, value) in values.iter().enumerate().take(table.columns.len()) {
             let is_key = table.key.columns().contains(&table.columns[place]);
@@ -248,11 +248,11 @@ fn sql(kind: Kind, table: &TableChange, change: &RowChange) -> Option<String> {
 }
 
 /// A word of a command for `redis-cli`.
-pub fn redis_word(value: &Value) -> Option<String> {
+pub fn redis_word(value: &Cell) -> Option<String> {
     let bytes = match value {
-        Value::Integer(number) => number.to_string().into_bytes(),
-        Value::Text(text) => text.clone().into_bytes(),
-        Value::Bytes { hex } => (0..hex.len() / 2)
+        Cell::Integer(number) => number.to_string().into_bytes(),
+        Cell::Text(text) => text.clone().into_bytes(),
+        Cell::Bytes { hex } => (0..hex.len() / 2)
             .filter_map(|at| u8::from_str_radix(hex.get(at * 2..at * 2 + 2)?, 16).ok())
             .collect(),
         _ => return None,
@@ -284,7 +284,7 @@ fn redis(change: &RowChange) -> Option<String> {
     let Some(after) = &change.after else {
         return Some(format!("DEL {key}\n"));
     };
-    let [_, Value::Text(kind), expires, value] = after.as_slice() else {
+    let [_, Cell::Text(kind), expires, value] = after.as_slice() else {
         return None;
     };
     let mut lines = String::new();
@@ -292,11 +292,11 @@ fn redis(change: &RowChange) -> Option<String> {
         if kind != "string" && change.before.is_some() {
             lines.push_str(&format!("DEL {key}\n"));
         }
-        let words = |values: &[Value]| -> Option<String> {
+        let words = |values: &[Cell]| -> Option<String> {
             let words: Option<Vec<String>> = values.iter().map(redis_word).collect();
             Some(words?.join(" "))
         };
-        let pairs = |map: &[(Value, Value)], is_turned: bool| -> Option<String> {
+        let pairs = |map: &[(Cell, Cell)], is_turned: bool| -> Option<String> {
             let words: Option<Vec<String>> = map
                 .iter()
                 .map(|(field, value)| {
@@ -312,18 +312,18 @@ fn redis(change: &RowChange) -> Option<String> {
         };
         lines.push_str(&match (kind.as_str(), value) {
             ("string", value) => format!("SET {key} {}\n", redis_word(value)?),
-            ("list", Value::List(values)) => format!("RPUSH {key} {}\n", words(values)?),
-            ("set", Value::List(values)) => format!("SADD {key} {}\n", words(values)?),
-            ("hash", Value::Map { map }) => format!("HSET {key} {}\n", pairs(map, false)?),
-            ("zset", Value::Map { map }) => format!("ZADD {key} {}\n", pairs(map, true)?),
+            ("list", Cell::List(values)) => format!("RPUSH {key} {}\n", words(values)?),
+            ("set", Cell::List(values)) => format!("SADD {key} {}\n", words(values)?),
+            ("hash", Cell::Map { map }) => format!("HSET {key} {}\n", pairs(map, false)?),
+            ("zset", Cell::Map { map }) => format!("ZADD {key} {}\n", pairs(map, true)?),
             _ => return None,
         });
     }
     match expires {
-        Value::Null if change.before.is_some() && lines.is_empty() => {
-            lines.push_str(&format!("PERSIST {key}\n"))
+        Cell::Null if change.before.is_some() && lines.is_empty() => {
+            lines.push_str(&format!("PERSIST {key}\n"));
         }
-        Value::Integer(time) => lines.push_str(&format!("PEXPIREAT {key} {time}\n")),
+        Cell::Integer(time) => lines.push_str(&format!("PEXPIREAT {key} {time}\n")),
         _ => {}
     }
     Some(lines)
@@ -359,15 +359,11 @@ mod tests {
         }
     }
 
-    fn text(text: &str) -> Value {
-        Value::Text(text.to_owned())
+    fn text(text: &str) -> Cell {
+        Cell::Text(text.to_owned())
     }
 
-    fn change(
-        before: Option<Vec<Value>>,
-        after: Option<Vec<Value>>,
-        changed: &[usize],
-    ) -> RowChange {
+    fn change(before: Option<Vec<Cell>>, after: Option<Vec<Cell>>, changed: &[usize]) -> RowChange {
         RowChange {
             before,
             after,
@@ -380,14 +376,14 @@ mod tests {
     fn statements_quote_whatever_names_and_values_have() {
         let key = RowKey::Primary(vec!["id".to_owned()]);
         let users = table(Kind::Postgres, key, &["id", "name"]);
-        let added = change(None, Some(vec![Value::Integer(1), text("o'x\\")]), &[]);
+        let added = change(None, Some(vec![Cell::Integer(1), text("o'x\\")]), &[]);
         assert_eq!(
             statement(&users, &added),
             "INSERT INTO \"public\".\"us\"\"ers\" (\"id\", \"name\") OVERRIDING SYSTEM VALUE VALUES (1, 'o''x\\');\n"
         );
         let rows = (
-            Some(vec![Value::Integer(1), text("a")]),
-            Some(vec![Value::Integer(1), Value::Null]),
+            Some(vec![Cell::Integer(1), text("a")]),
+            Some(vec![Cell::Integer(1), Cell::Null]),
         );
         let changed = change(rows.0, rows.1, &[1]);
         assert_eq!(
@@ -409,8 +405,8 @@ mod tests {
             RowKey::Primary(vec!["key".to_owned()]),
             &["key", "type", "expires", "value"],
         );
-        let list = Value::List(vec![text("10:10"), Value::of_bytes(vec![0xff, b'"'])]);
-        let row = vec![text("whales"), text("list"), Value::Integer(9), list];
+        let list = Cell::List(vec![text("10:10"), Cell::of_bytes(vec![0xff, b'"'])]);
+        let row = vec![text("whales"), text("list"), Cell::Integer(9), list];
         assert_eq!(
             statement(&keys, &change(None, Some(row), &[])),
             "RPUSH \"whales\" \"10:10\" \"\\xff\\\"\"\nPEXPIREAT \"whales\" 9\n"
@@ -420,7 +416,7 @@ mod tests {
     #[test]
     fn csv_tells_null_from_empty() {
         assert_eq!(
-            csv(&[Value::Null, text(""), text("a,\"b"), Value::Integer(3)]),
+            csv(&[Cell::Null, text(""), text("a,\"b"), Cell::Integer(3)]),
             ",\"\",\"a,\"\"b\",3\n"
         );
     }

@@ -6,7 +6,7 @@ use crate::adapter::{Adapter, Row, Rows, Scan};
 use crate::client::{Client, Run, whole};
 use crate::error::RowsError;
 use crate::lines::{Field, Lines};
-use crate::model::{Column, Kind, RowKey, Table, TableName, Value};
+use crate::model::{Cell, Column, Kind, RowKey, Table, TableName};
 use crate::render::identifier;
 use crate::sqlite_client::{HASH, LIST, MARKS};
 
@@ -26,12 +26,12 @@ impl Sqlite {
         Self { client }
     }
 
-    fn ask<const COUNT: usize>(&self, query: &str) -> Result<Vec<[Value; COUNT]>, RowsError> {
+    fn ask<const COUNT: usize>(&self, query: &str) -> Result<Vec<[Cell; COUNT]>, RowsError> {
         let output = whole(&*self.client, Run::new([MARKS]).input(query))?;
         let mut lines = Lines::new(output.as_slice(), 1 << 20);
         let mut rows = Vec::new();
         while let Some(fields) = lines.next_line()? {
-            let values: Vec<Value> = fields.into_iter().map(value).collect();
+            let values: Vec<Cell> = fields.into_iter().map(value).collect();
             rows.push(values.try_into().map_err(|_| wrong())?);
         }
         Ok(rows)
@@ -46,22 +46,22 @@ fn wrong() -> RowsError {
 }
 
 /// A value after the mark of its type.
-fn value(mut field: Field) -> Value {
+fn value(mut field: Field) -> Cell {
     match field.take_mark() {
         Some(b'i') => field.integer(),
         Some(b'x') => match field.value() {
-            Value::Text(hex) => Value::Bytes { hex },
+            Cell::Text(hex) => Cell::Bytes { hex },
             other => other,
         },
         Some(b't' | b'f') => field.value(),
-        _ => Value::Null,
+        _ => Cell::Null,
     }
 }
 
-fn text(value: &Value) -> String {
+fn text(value: &Cell) -> String {
     match value {
-        Value::Text(text) => text.clone(),
-        Value::Integer(number) => number.to_string(),
+        Cell::Text(text) => text.clone(),
+        Cell::Integer(number) => number.to_string(),
         _ => String::new(),
     }
 }
@@ -102,7 +102,7 @@ impl Adapter for Sqlite {
         let mut keys: BTreeMap<String, BTreeMap<i64, String>> = BTreeMap::new();
         for [table, name, kind, required, default, place, hidden] in self.ask(&query)? {
             let (table, name) = (text(&table), text(&name));
-            if let Value::Integer(place) = place
+            if let Cell::Integer(place) = place
                 && place > 0
             {
                 keys.entry(table.clone())
@@ -110,10 +110,10 @@ impl Adapter for Sqlite {
                     .insert(place, name.clone());
             }
             let mut rest = Vec::new();
-            if required == Value::Integer(1) {
+            if required == Cell::Integer(1) {
                 rest.push("NOT NULL".to_owned());
             }
-            if default != Value::Null {
+            if default != Cell::Null {
                 rest.push(format!("DEFAULT {}", text(&default)));
             }
             if let Some(table) = tables.get_mut(&table) {
@@ -121,7 +121,7 @@ impl Adapter for Sqlite {
                     name,
                     kind: text(&kind),
                     rest: rest.join(" "),
-                    is_generated: matches!(hidden, Value::Integer(2 | 3)),
+                    is_generated: matches!(hidden, Cell::Integer(2 | 3)),
                     number: 0,
                 });
             }
@@ -168,7 +168,7 @@ impl Adapter for Sqlite {
 
     fn definitions(&self, _: &str) -> Result<BTreeMap<String, String>, RowsError> {
         let rows = self.ask("SELECT name, sql FROM sqlite_schema WHERE type = 'view'")?;
-        let view = |[name, statement]: [Value; 2]| {
+        let view = |[name, statement]: [Cell; 2]| {
             let name = identifier(Kind::Sqlite, &text(&name));
             (format!("VIEW {name}"), text(&statement))
         };
@@ -182,7 +182,7 @@ impl Adapter for Sqlite {
                 identifier(Kind::Sqlite, &table.name.table)
             );
             match self.ask(&query).ok()?.as_slice() {
-                [[Value::Integer(count)]] => u64::try_from(*count).ok(),
+                [[Cell::Integer(count)]] => u64::try_from(*count).ok(),
                 _ => None,
             }
         });
@@ -246,7 +246,7 @@ impl Adapter for Sqlite {
             if fields.len() < count {
                 return Some(Err(wrong()));
             }
-            let mut key: Vec<Value> = fields.into_iter().map(value).collect();
+            let mut key: Vec<Cell> = fields.into_iter().map(value).collect();
             let values = key.split_off(keys);
             Some(Ok(Row {
                 key,

@@ -27,6 +27,8 @@ mod measure;
 mod memory;
 #[path = "table/peers.rs"]
 mod peers;
+#[path = "table/rows.rs"]
+mod rows;
 #[path = "table/stage.rs"]
 mod stage;
 #[path = "table/transfer_app.rs"]
@@ -44,7 +46,8 @@ use anyhow::{Context as _, Result, ensure};
 
 /// All groups, in the order in which they run. The slowest to set up is last.
 const GROUPS: &[&str] = &[
-    "commit", "checkout", "daily", "app", "files", "pages", "growth", "list", "forks", "hub",
+    "commit", "checkout", "daily", "app", "files", "pages", "growth", "list", "forks", "rows",
+    "hub",
 ];
 /// The groups that `transfer` stands for.
 const TRANSFER: &[&str] = &["app", "files", "pages", "growth"];
@@ -70,6 +73,7 @@ async fn main() -> Result<()> {
             "pages" => transfer_pages::measure(&mut table, size).await?,
             "growth" => transfer_growth::measure(&mut table, size).await?,
             "list" => commands::list(&mut table).await?,
+            "rows" => rows::measure(&mut table, size).await?,
             "forks" => forks::measure(&mut table, size).await?,
             _ => hub::measure(&mut table, size).await?,
         }

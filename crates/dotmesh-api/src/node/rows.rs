@@ -1,7 +1,7 @@
 //! Rows of the databases of a state, and how they differ.
 
 use dotmesh_model::CommitId;
-use dotmesh_rows::model::{DiffEvent, Store, TableName, TableSize, Value};
+use dotmesh_rows::model::{Cell, DiffEvent, Store, TableName, TableSize};
 use serde::{Deserialize, Serialize};
 
 use crate::error::ErrorBody;
@@ -44,7 +44,7 @@ pub enum RowsEvent {
         columns: Vec<String>,
     },
     /// A row.
-    Row(Vec<Value>),
+    Row(Vec<Cell>),
     /// Something that cannot be read, and why.
     Problem {
         /// The address of a store or of a table.

@@ -3,7 +3,7 @@
 use dotmesh_api::node::{ListRows, RowsEvent};
 use dotmesh_model::DotName;
 use dotmesh_model::size::format_size;
-use dotmesh_rows::model::{Kind, Store, TableName, TableSize, Value};
+use dotmesh_rows::model::{Cell, Kind, Store, TableName, TableSize};
 use dotmesh_rows::render::{csv, plain, shown};
 use futures::StreamExt as _;
 use serde::Serialize;
@@ -75,7 +75,7 @@ pub struct TableContent {
     /// The names of the columns.
     pub columns: Vec<String>,
     /// The values of each row.
-    pub rows: Vec<Vec<Value>>,
+    pub rows: Vec<Vec<Cell>>,
     /// Whether there are more rows than the limit.
     pub is_cut: bool,
 }
@@ -136,7 +136,7 @@ impl Contents {
                 columns,
             } => {
                 if is_csv {
-                    let names: Vec<Value> = columns.iter().cloned().map(Value::Text).collect();
+                    let names: Vec<Cell> = columns.iter().cloned().map(Cell::Text).collect();
                     ui.bytes(csv(&names).as_bytes())?;
                     return Ok(());
                 }

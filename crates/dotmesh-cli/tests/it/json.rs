@@ -16,7 +16,7 @@ use serde_json::{Map, Value, json};
 use utoipa::ToSchema;
 use utoipa::openapi::{RefOr, Schema};
 
-use crate::{examples, fork_examples};
+use crate::{examples, fork_examples, row_examples};
 
 const INTRODUCTION: &str = "\
 # The JSON of `dm`
@@ -134,6 +134,7 @@ fn all() -> Vec<Example> {
     ];
     all.extend(examples::states());
     all.extend(fork_examples::forks());
+    all.extend(row_examples::rows());
     all.extend(examples::stashes());
     all.extend(examples::hubs());
     all.extend(examples::nodes());

@@ -16,4 +16,5 @@ mod operations;
 mod programs;
 mod reference;
 mod rendering;
+mod row_examples;
 mod start;

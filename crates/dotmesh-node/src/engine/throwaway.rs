@@ -260,8 +260,11 @@ impl Workshop {
         let reading = async {
             while let Some(piece) = output.next().await {
                 match piece.map_err(failed)? {
+                    LogOutput::StdOut { message } | LogOutput::Console { message }
+                        if message.is_empty() => {}
                     LogOutput::StdOut { message } | LogOutput::Console { message } => {
-                        if !message.is_empty() && pieces.send(Ok(message)).await.is_err() {
+                        let sent = pieces.send(Ok(message)).await;
+                        if sent.is_err() {
                             return Ok(false);
                         }
                     }

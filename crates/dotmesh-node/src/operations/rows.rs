@@ -107,7 +107,31 @@ impl State {
 pub(crate) struct Opened {
     adapter: Arc<dyn Adapter>,
     /// What is removed once nobody asks any more.
-    _held: Option<container::Throwaway>,
+    held: Option<container::Throwaway>,
+}
+
+impl Opened {
+    /// What ends its programs.
+    fn ender(&self) -> Option<container::Ender> {
+        self.held.as_ref().map(container::Throwaway::ender)
+    }
+}
+
+/// Waits for work of another thread. If the client leaves, the containers that the work waits for are ended.
+async fn unless_left<T>(
+    lines: &Lines,
+    enders: Vec<container::Ender>,
+    work: impl Future<Output = T>,
+) -> T {
+    let mut work = std::pin::pin!(work);
+    tokio::select! {
+        done = &mut work => return done,
+        () = lines.sender.closed() => {}
+    }
+    for ender in enders {
+        ender.end().await;
+    }
+    work.await
 }
 
 fn find_stores(data: &std::path::Path, only: Option<&str>) -> std::io::Result<Vec<Store>> {

@@ -13,6 +13,7 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::sync::Mutex;
 
+use rustix::fs::{Mode, OFlags, ResolveFlags};
 use rustix::io::Result;
 
 use super::SUBVOLUME_INODE;
@@ -283,6 +284,20 @@ fn all_names(subvolume: &File, inode: u64) -> Result<Vec<Name>> {
         found.extend(names_of(&item));
     })?;
     Ok(found)
+}
+
+/// The ranges in which the file at a path below two subvolumes may differ. Bytes at the same address are the same, whatever
+/// the subvolumes have to do with each other: nothing writes to an address that two subvolumes share.
+pub(super) fn differing(one: &Path, two: &Path, path: &str) -> Result<Vec<Range<u64>>> {
+    let found = |subvolume: &Path| -> Result<(u64, Vec<Extent>)> {
+        let top = File::open(subvolume).map_err(|_| rustix::io::Errno::NOENT)?;
+        let beneath = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
+        let flags = OFlags::PATH | OFlags::CLOEXEC;
+        let file = rustix::fs::openat2(&top, path, flags, Mode::empty(), beneath)?;
+        extents(&top, rustix::fs::fstat(&file)?.st_ino)
+    };
+    let ((old_size, old), (new_size, new)) = (found(one)?, found(two)?);
+    Ok(compare(&old, old_size, &new, new_size))
 }
 
 /// The size of a file and its extents, in the order of their offsets.

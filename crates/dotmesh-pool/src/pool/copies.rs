@@ -1,5 +1,6 @@
 //! Writable copies of states that are thrown away, so that programs can open what nobody may change.
 
+use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -27,6 +28,19 @@ impl Copy {
     /// Opens a folder of it, `SUBDOT` or `SUBDOT/PATH`. No symlink is followed.
     pub fn open(&self, path: &str) -> Result<OpenFolder, PoolError> {
         self.inner.open_path(&self.data(), path)
+    }
+}
+
+impl Copy {
+    /// The ranges in which a file of two copies may differ, ascending and disjoint. What was written is seen after
+    /// [`Pool::flush`]. `None` if it can only be found by reading.
+    pub fn differing(&self, other: &Self, path: &str) -> Option<Vec<Range<u64>>> {
+        let path = format!("{DATA}/{path}");
+        let driver = &self.inner.driver;
+        driver
+            .differing(&self.folder, &other.folder, &path)
+            .ok()
+            .flatten()
     }
 }
 

@@ -4,7 +4,7 @@ use std::process::Command;
 
 use dotmesh_rows::Scan;
 use dotmesh_rows::compare::{Options, compare};
-use dotmesh_rows::model::{DiffEvent, Kind, Value};
+use dotmesh_rows::model::{Cell, DiffEvent, Kind};
 
 use crate::server::{Opened, open};
 
@@ -16,7 +16,7 @@ fn ask(opened: &Opened, lines: &str) {
     assert!(!text.contains("(error)"), "{text}");
 }
 
-fn rows(opened: &Opened) -> Vec<Vec<Value>> {
+fn rows(opened: &Opened) -> Vec<Vec<Cell>> {
     let table = opened.adapter.tables("0").expect("tables").remove(0);
     let scan = Scan {
         columns: ["key", "type", "expires", "value"]
@@ -51,21 +51,17 @@ fn keys_come_sorted_with_values_by_structure() {
         "HSET hash b 3\nSADD set new\nDEL user:2\nPERSIST user:1\nSET user:30 c\n",
     );
     let found = rows(&old);
-    let text = |text: &str| Value::Text(text.to_owned());
-    assert_eq!(found[0][0], Value::of_bytes(b"a\0\xff\n".to_vec()));
+    let text = |text: &str| Cell::Text(text.to_owned());
+    assert_eq!(found[0][0], Cell::of_bytes(b"a\0\xff\n".to_vec()));
     assert_eq!(found[0][3], text("b\"\\"));
     assert_eq!(found[1][0..2], [text("hash"), text("hash")]);
     let pairs = vec![(text("a"), text("2")), (text("b"), text("1"))];
-    assert_eq!(found[1][3], Value::Map { map: pairs });
+    assert_eq!(found[1][3], Cell::Map { map: pairs });
     assert_eq!(
         found[2][3],
-        Value::List(vec![text("1"), text("2"), text("3")])
+        Cell::List(vec![text("1"), text("2"), text("3")])
     );
-    assert!(
-        matches!(found[3][3], Value::Long { bytes: 118, .. }),
-        "{:?}",
-        found[3]
-    );
+    assert!(matches!(found[3][3], Cell::Long { .. }), "{:?}", found[3]);
     let mut events = Vec::new();
     let options = Options {
         database: None,

@@ -101,6 +101,28 @@ async fn a_managed_plugin_switches_containers() -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_managed_plugin_reads_rows() -> Result<()> {
+    let machine = with_plugin().await?;
+    let ok = async |line: &str| machine.run(line).await.success().stdout;
+    ok("docker run -d --network host --name pg -e POSTGRES_PASSWORD=secret -v app.pg:/var/lib/postgresql/data \
+            --volume-driver dm postgres:15
+        until docker exec pg psql -h 127.0.0.1 -U postgres -c 'create table t (id int primary key)' >/dev/null 2>&1; do sleep 0.2; done
+        dm switch app && dm commit -m none
+        docker exec pg psql -h 127.0.0.1 -U postgres -c 'insert into t values (1), (2)'")
+    .await;
+    let told = ok("dm diff --rows --stat").await;
+    assert_eq!(told, " pg/postgres/t | 2 rows added\n");
+    let answer = ok("dm sql HEAD pg 'select count(*) + 40 from t'").await;
+    assert!(answer.contains("40"), "{answer}");
+    wait_for("throwaway containers to be removed", SOON, async || {
+        let left = ok("docker ps -aq --filter label=io.dotmesh.rows; docker volume ls -q --filter label=io.dotmesh.rows").await;
+        ensure!(left.is_empty(), "{left}");
+        Ok(())
+    })
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn containers_outlive_a_disabled_and_a_removed_plugin() -> Result<()> {
     let machine = with_plugin().await?;
     let ok = async |line: &str| machine.run(line).await.success().stdout;

@@ -18,7 +18,7 @@ impl Node {
         .await
     }
 
-    async fn begin(&self, branch: &str) -> Result<()> {
+    async fn begin_state(&self, branch: &str) -> Result<()> {
         self.ok(&format!("dm checkout master && dm checkout -b {branch}"))
             .await;
         self.app_ready().await
@@ -33,26 +33,27 @@ fn has(text: &str, parts: &[&str]) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_states_of_the_tutorial_are_told_by_rows() -> Result<()> {
-    let node = Node::start(&Network::start().await?, "alice").await?;
+    let arguments = ["--undo-time", "7d", "--undo-space", "2GiB"];
+    let node = Node::start_with(&Network::start().await?, "alice", &arguments).await?;
     node.app_up().await?;
     node.ok("dm switch mobycounter_app && dm commit -m 'Empty state'")
         .await;
-    node.begin("many-users").await?;
+    node.begin_state("many-users").await?;
     for n in 1..=11 {
         node.log_in(&format!("user{n}")).await;
     }
     node.ok("dm commit -m users").await;
-    node.begin("bug-bug").await?;
+    node.begin_state("bug-bug").await?;
     for n in 1..=5 {
         node.click(n * 10, n * 10).await;
     }
     node.ok("dm commit -m clicks").await;
-    node.begin("aspect-ratios").await?;
+    node.begin_state("aspect-ratios").await?;
     let fred = node.log_in("fred").await;
     node.upload(&fred, "samples/eiffel-tower.png").await;
     node.click(200, 200).await;
     node.ok("dm commit -m fred").await;
-    node.begin("security-vulnerability").await?;
+    node.begin_state("security-vulnerability").await?;
     node.log_in("").await;
     node.ok("dm commit -m nobody").await;
     let log_before = node.ok("dm op log").await;
@@ -166,7 +167,7 @@ os._exit(0)
 ";
 
 impl Node {
-    async fn write(&self, server: &str, statement: &str) {
+    async fn write_to(&self, server: &str, statement: &str) {
         let client = match server {
             "log" => "redis-cli -p 6401",
             "sql" => "mariadb -psecret shop -e",
@@ -190,29 +191,29 @@ async fn databases_of_each_kind_are_compared() -> Result<()> {
     let node = Node::start(&Network::start().await?, "alice").await?;
     node.ok(SERVERS).await;
     node.in_volume("app.files", "echo text >/v/readme").await;
-    node.write("sql", "'create table users (id int primary key auto_increment, name varchar(20), at datetime(3), bits varbinary(9));
-        create table visits (page varchar(20)); insert into users (name, bits) values (\"ann\", x\"00ff\"), (NULL, NULL), (\"NULL\", \"\");
+    node.write_to("sql", "'create table users (id int primary key auto_increment, name varchar(20), at datetime(3), bits varbinary(9));
+        create table visits (page varchar(20)); insert into users (name, bits) values (\"ann\", 0x00ff), (NULL, NULL), (\"NULL\", \"\");
         insert into visits values (\"a\"), (\"a\"), (\"b\")'")
         .await;
-    node.write("pg", "'create table \"odd \"\"name\" (id bigint generated always as identity primary key, v text, \
+    node.write_to("pg", "'create table \"odd \"\"name\" (id bigint generated always as identity primary key, v text, \
         twice text generated always as (v || v) stored); insert into \"odd \"\"name\" (v) select g::text from generate_series(1, 500) g; \
         create table plain (a int, b text); insert into plain values (1, null), (1, null), (2, $$x$$); \
         create table parts (id int primary key, v text) partition by range (id); \
         create table part1 partition of parts for values from (0) to (100); insert into parts values (1, $$a$$)'").await;
-    node.write("log", "set plain 1").await;
-    node.write("log", "hset user:1 name ann age 30").await;
-    node.write("log", "rpush list a b c").await;
+    node.write_to("log", "set plain 1").await;
+    node.write_to("log", "hset user:1 name ann age 30").await;
+    node.write_to("log", "rpush list a b c").await;
     node.write_sqlite("'create table notes (id integer primary key, body, bytes blob)' \"insert into notes values (1, 'one', x'00ff'), (2, 2, null)\"")
         .await;
     node.ok("dm switch app && dm commit -m before").await;
 
-    node.write("sql", "'update users set name = \"bea\" where id = 1; insert into visits values (\"a\"), (\"c\"); delete from users where id = 3;
+    node.write_to("sql", "'update users set name = \"bea\" where id = 1; insert into visits values (\"a\"), (\"c\"); delete from users where id = 3;
         alter table users add column age int'").await;
-    node.write("pg", "'update \"odd \"\"name\" set v = $$new$$ where id = 77; delete from plain where ctid in (select ctid from plain where a = 1 limit 1); \
+    node.write_to("pg", "'update \"odd \"\"name\" set v = $$new$$ where id = 77; delete from plain where ctid in (select ctid from plain where a = 1 limit 1); \
         alter table plain rename to fancy; alter table fancy add column c int; insert into parts values (2, $$b$$)'").await;
-    node.write("log", "hset user:1 age 31").await;
-    node.write("log", "lset list 1 B").await;
-    node.write("log", "pexpire plain 100000000").await;
+    node.write_to("log", "hset user:1 age 31").await;
+    node.write_to("log", "lset list 1 B").await;
+    node.write_to("log", "pexpire plain 100000000").await;
     node.write_sqlite("\"update notes set body = 'two' where id = 2\" 'create table more (x)' 'insert into more values (1)'")
         .await;
     node.ok("dm commit -m after").await;
@@ -323,9 +324,9 @@ async fn crafted_databases_do_nothing_outside_of_their_copy() -> Result<()> {
     );
     // The container has no network, and no rights.
     let inside = node
-        .ok("dm sql HEAD pg \"copy (select 1) to program 'cat /proc/net/dev /proc/self/status >/tmp/seen'; select pg_read_file('/tmp/seen')\"")
+        .ok("dm sql HEAD pg \"copy (select 1) to program 'cat /proc/net/dev /proc/self/status | tr -d [:space:] >/tmp/seen'; select pg_read_file('/tmp/seen')\"")
         .await;
-    has(&inside, &["CapEff:\t0000000000000000", "NoNewPrivs:\t1"]);
+    has(&inside, &["CapEff:0000000000000000", "NoNewPrivs:1"]);
     assert!(!inside.contains("eth0"), "{inside}");
     node.says_no(
         "dm sql HEAD pg \"copy (select 1) to '/usr/lib/written'\"",
@@ -409,5 +410,8 @@ async fn a_crash_of_the_daemon_leaves_no_containers() -> Result<()> {
     node.leaves_nothing().await?;
     let count = node.ok("dm sql HEAD pg 'select 42'").await;
     has(&count, &["42"]);
+    // A client that leaves takes its container along.
+    let left = node.run("timeout 4 dm sql HEAD pg 'select pg_sleep(600)'");
+    left.await.failure();
     node.leaves_nothing().await
 }

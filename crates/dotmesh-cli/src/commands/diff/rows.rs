@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use dotmesh_api::node::{DiffRows, DiffRowsEvent};
 use dotmesh_model::CommitId;
-use dotmesh_rows::model::{Counts, DiffEvent, Fate, Kind, RowChange, RowKey, TableChange, Value};
+use dotmesh_rows::model::{Cell, Counts, DiffEvent, Fate, Kind, RowChange, RowKey, TableChange};
 use dotmesh_rows::render::{epilogue, plain, prologue, shown, statement};
 use futures::StreamExt as _;
 use serde::Serialize;
@@ -334,11 +334,11 @@ pub fn whole(changes: &RowChanges) -> String {
 
 fn line(table: &TableChange, row: &RowChange) -> String {
     let name = |place: usize| table.columns.get(place).map_or("", String::as_str);
-    let pairs = |values: &[Value]| {
+    let pairs = |values: &[Cell]| {
         let shown = values
             .iter()
             .enumerate()
-            .filter(|(_, value)| **value != Value::Null || table.columns.len() == 1);
+            .filter(|(_, value)| **value != Cell::Null || table.columns.len() == 1);
         let pairs =
             shown.map(|(place, value)| format!("{}={}", plain(name(place)), shown_value(value)));
         pairs.collect::<Vec<_>>().join("  ")
@@ -372,16 +372,16 @@ fn line(table: &TableChange, row: &RowChange) -> String {
     }
 }
 
-fn shown_value(value: &Value) -> String {
+fn shown_value(value: &Cell) -> String {
     shown(value, WIDTH)
 }
 
 /// A changed value: the old one, and the new one. Of lists and maps only the elements that differ.
-fn changed(name: &str, old: &Value, new: &Value) -> String {
+fn changed(name: &str, old: &Cell, new: &Cell) -> String {
     let name = plain(name);
     let mut text = String::new();
     match (old, new) {
-        (Value::List(old), Value::List(new)) => {
+        (Cell::List(old), Cell::List(new)) => {
             let first = old
                 .iter()
                 .zip(new)
@@ -402,7 +402,7 @@ fn changed(name: &str, old: &Value, new: &Value) -> String {
                 let _ = writeln!(text, "+   {name}[{place}]: {}", shown_value(value));
             }
         }
-        (Value::Map { map: old }, Value::Map { map: new }) => {
+        (Cell::Map { map: old }, Cell::Map { map: new }) => {
             for pair in old.iter().filter(|pair| !new.contains(pair)) {
                 let _ = writeln!(
                     text,

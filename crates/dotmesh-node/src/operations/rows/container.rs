@@ -35,6 +35,30 @@ pub(super) struct Throwaway {
     _permit: OwnedSemaphorePermit,
 }
 
+/// Ends a container from elsewhere.
+#[derive(Clone)]
+pub(super) struct Ender {
+    workshop: Workshop,
+    id: String,
+}
+
+impl Ender {
+    /// Ends it, and so all programs in it.
+    pub(super) async fn end(&self) {
+        self.workshop.end(&self.id).await;
+    }
+}
+
+impl Throwaway {
+    /// What ends it while something else uses it.
+    pub(super) fn ender(&self) -> Ender {
+        Ender {
+            workshop: self.workshop.clone(),
+            id: self.id.clone(),
+        }
+    }
+}
+
 impl Drop for Throwaway {
     fn drop(&mut self) {
         self.limit.abort();
@@ -159,7 +183,7 @@ async fn start(
     match connected {
         Ok(adapter) => Ok(Opened {
             adapter: adapter.into(),
-            _held: Some(throwaway),
+            held: Some(throwaway),
         }),
         Err(error) => {
             let said = workshop.said(&id).await;

@@ -9,7 +9,7 @@ use dotmesh_api::ErrorBody;
 use dotmesh_api::node::{DiffRows, DiffRowsEvent};
 use dotmesh_model::CommitId;
 use dotmesh_rows::RowsError;
-use dotmesh_rows::blocks::{Pair, Unknown};
+use dotmesh_rows::blocks::Pair;
 use dotmesh_rows::compare::{Options, Quick, compare};
 use dotmesh_rows::model::{DiffEvent, Kind, Store, Target};
 use dotmesh_sync::Look;
@@ -17,7 +17,7 @@ use tokio::sync::mpsc;
 
 use super::{
     Lines, Opened, State, Within, blocking, cache, chosen, find, longest, no_store, parse, quick,
-    told,
+    told, unless_left,
 };
 use crate::error::NodeError;
 use crate::events::{self, line};
@@ -173,7 +173,13 @@ impl Comparison {
             longest: longest(self.request.longest),
         };
         let full = self.request.full;
-        blocking(move || {
+        let (node, handle) = (self.node.clone(), tokio::runtime::Handle::current());
+        let enders = [&old, &new]
+            .into_iter()
+            .flatten()
+            .filter_map(Opened::ender)
+            .collect();
+        let comparing = blocking(move || {
             let Some(store) = both.new.as_ref().or(both.old.as_ref()) else {
                 return Ok((collected, false));
             };
@@ -194,7 +200,12 @@ impl Comparison {
                 }
                 _ => None,
             };
-            let hints = Unknown;
+            let hints = quick::Extents::new(&states, store);
+            if sides.is_some() {
+                // The pool sees what was written only then.
+                let flushed = handle.block_on(node.pool.flush());
+                flushed.map_err(|error| RowsError::Client(error.to_string()))?;
+            }
             let pair = match &sides {
                 Some((old, new)) => Some(Pair::new(old, new, &hints)?),
                 None => None,
@@ -210,8 +221,8 @@ impl Comparison {
             )?;
             drop((old, new));
             Ok((collected, had_problem))
-        })
-        .await
+        });
+        unless_left(&self.lines, enders, comparing).await
     }
 
     async fn open(

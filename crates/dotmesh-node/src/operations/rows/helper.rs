@@ -57,7 +57,7 @@ pub(super) async fn open(
     let adapter = opened.map_err(|error| told(&format!("{store} cannot be opened"), &error))?;
     Ok(Opened {
         adapter: adapter.into(),
-        _held: None,
+        held: None,
     })
 }
 

@@ -5,7 +5,10 @@ use dotmesh_api::node::{ListRows, RowsEvent};
 use dotmesh_rows::{RowsError, contents};
 use tokio::sync::mpsc;
 
-use super::{Lines, Opened, State, Within, blocking, chosen, find, longest, no_store, parse, told};
+use super::{
+    Lines, Opened, State, Within, blocking, chosen, find, longest, no_store, parse, told,
+    unless_left,
+};
 use crate::error::NodeError;
 use crate::events;
 use crate::node::Node;
@@ -73,7 +76,8 @@ async fn list(
     (store, within): (dotmesh_rows::model::Store, Within),
     lines: &Lines,
 ) -> Result<(), dotmesh_api::ErrorBody> {
-    let (request, lines) = (request.clone(), lines.clone());
+    let enders = opened.ender().into_iter().collect();
+    let (request, of_client, lines) = (request.clone(), lines, lines.clone());
     let name = store.to_string();
     let listed = blocking(move || {
         let adapter = &*opened.adapter;
@@ -104,5 +108,7 @@ async fn list(
         }
         Ok(())
     });
-    listed.await.map_err(|error| told(&name, &error))
+    unless_left(of_client, enders, listed)
+        .await
+        .map_err(|error| told(&name, &error))
 }

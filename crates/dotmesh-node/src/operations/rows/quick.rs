@@ -1,8 +1,10 @@
 //! Compares tables of PostgreSQL by their files first, so that it costs what changed.
 
+use std::ops::Range;
 use std::os::fd::{AsFd as _, OwnedFd};
+use std::sync::Arc;
 
-use dotmesh_rows::blocks::Side;
+use dotmesh_rows::blocks::{MayDiffer, Side};
 use dotmesh_rows::model::Store;
 use dotmesh_rows::{Adapter, RowsError};
 
@@ -30,6 +32,30 @@ pub(super) fn sides(
         Ok::<_, std::io::Error>(Side { folder, next })
     };
     Ok(Some((side(old, next_old)?, side(new, next_new)?)))
+}
+
+/// Asks the pool which ranges of files differ, so that not even the files are read.
+pub(super) struct Extents {
+    old: Arc<dotmesh_pool::Copy>,
+    new: Arc<dotmesh_pool::Copy>,
+    store: String,
+}
+
+impl Extents {
+    pub(super) fn new(states: &(State, State), store: &Store) -> Self {
+        Self {
+            old: Arc::clone(&states.0.copy),
+            new: Arc::clone(&states.1.copy),
+            store: store.address(),
+        }
+    }
+}
+
+impl MayDiffer for Extents {
+    fn ranges(&self, path: &str) -> Option<Vec<Range<u64>>> {
+        self.old
+            .differing(&self.new, &format!("{}/{path}", self.store))
+    }
 }
 
 fn next(adapter: &dyn Adapter) -> Result<Option<u64>, RowsError> {

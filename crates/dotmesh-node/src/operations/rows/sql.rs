@@ -8,7 +8,7 @@ use dotmesh_api::{ErrorBody, ErrorCode};
 use dotmesh_rows::RowsError;
 use tokio::sync::mpsc;
 
-use super::{Lines, State, blocking, chosen, find, no_store, parse, told};
+use super::{Lines, State, blocking, chosen, find, no_store, parse, told, unless_left};
 use crate::error::NodeError;
 use crate::events;
 use crate::node::Node;
@@ -54,6 +54,7 @@ pub(crate) async fn start(node: Node, at: At, request: RunSql) -> Result<Respons
         let ran = match opened {
             Err(error) => Err(ErrorBody::from(error)),
             Ok(opened) => {
+                let enders = opened.ender().into_iter().collect();
                 let of_thread = lines.clone();
                 let ran = blocking(move || {
                     let run = opened
@@ -74,11 +75,15 @@ pub(crate) async fn start(node: Node, at: At, request: RunSql) -> Result<Respons
                         }
                     }
                 });
-                ran.await.map_err(|error| match error {
-                    // The client has its own words.
-                    RowsError::Failed { message } => ErrorBody::new(ErrorCode::Invalid, message),
-                    error => told(&store.to_string(), &error),
-                })
+                unless_left(&lines, enders, ran)
+                    .await
+                    .map_err(|error| match error {
+                        // The client has its own words.
+                        RowsError::Failed { message } => {
+                            ErrorBody::new(ErrorCode::Invalid, message)
+                        }
+                        error => told(&store.to_string(), &error),
+                    })
             }
         };
         let last = match ran {

@@ -257,6 +257,9 @@ async fn answers_match_the_document() {
     for name in ["old", "empty"] {
         let mountpoint = served.folder.path().join(name);
         std::fs::create_dir(&mountpoint).unwrap();
+        if name == "old" {
+            std::fs::write(mountpoint.join("notes.db"), b"SQLite format 3\0").unwrap();
+        }
         let driver = "local".to_owned();
         let volume = EngineVolume {
             driver,
@@ -270,6 +273,22 @@ async fn answers_match_the_document() {
     });
     assert!(lines.contains("{\"done\":"), "{lines}");
     get!("/v1/dots/admin/imported/archive?revision=HEAD&subdot=db");
+    // Only the daemon itself can open the database. Here each answer says that it cannot be read.
+    let requests = [
+        ("rows", json!({"revision": "HEAD"})),
+        ("rows/diff", json!({"from": "HEAD", "to": "HEAD"})),
+        (
+            "sql",
+            json!({"revision": "HEAD", "target": "db/notes.db", "statement": "select 1"}),
+        ),
+    ];
+    for (route, request) in requests {
+        let lines = post!(&format!("/v1/dots/admin/imported/{route}"), request);
+        assert!(
+            lines.trim_end().ends_with("\"done\"") || lines.contains("{\"failed\":"),
+            "{lines}"
+        );
+    }
     let lines = post!("/v1/dots/admin/imported/exports", {
         "revision": "HEAD", "subdot": "db", "volume": "empty"
     });

@@ -1,7 +1,7 @@
 //! Checks a database summary, which comes from outside: its limits, and whether its parts fit together.
 
 use dotmesh_rows::model::{
-    Column, DatabaseSummary, DiffEvent, RowChange, RowKey, Store, TableChange, TableName, Value,
+    Cell, Column, DatabaseSummary, DiffEvent, RowChange, RowKey, Store, TableChange, TableName,
 };
 
 use crate::limits::{
@@ -114,23 +114,23 @@ fn row(table: &TableChange, change: &RowChange) -> Checked {
     Ok(())
 }
 
-fn value(value: &Value) -> Checked {
+fn value(value: &Cell) -> Checked {
     match value {
-        Value::Null | Value::Integer(_) => Ok(()),
-        Value::Text(value) => text(value, &SUMMARY_TEXT),
-        Value::Bytes { hex } => {
+        Cell::Null | Cell::Integer(_) => Ok(()),
+        Cell::Text(value) => text(value, &SUMMARY_TEXT),
+        Cell::Bytes { hex } => {
             text(hex, &SUMMARY_TEXT)?;
             match hex.bytes().all(|digit| digit.is_ascii_hexdigit()) {
                 true => Ok(()),
                 false => Err(Malformed("a value is not in hexadecimal digits")),
             }
         }
-        Value::Long { begins, hash, .. } => {
+        Cell::Long { begins, hash, .. } => {
             text(begins, &SUMMARY_TEXT)?;
             text(hash, &SUMMARY_NAME)
         }
-        Value::List(values) => values.iter().try_for_each(self::value),
-        Value::Map { map } => map.iter().try_for_each(|(field, value)| {
+        Cell::List(values) => values.iter().try_for_each(self::value),
+        Cell::Map { map } => map.iter().try_for_each(|(field, value)| {
             self::value(field)?;
             self::value(value)
         }),

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use crate::model::{
-    Counts, DatabaseSummary, DiffEvent, Fate, RowChange, RowKey, Store, TableChange, TableName,
-    Value,
+    Cell, Counts, DatabaseSummary, DiffEvent, Fate, RowChange, RowKey, Store, TableChange,
+    TableName,
 };
 
 /// The most rows that are kept of all tables together.
@@ -117,7 +117,7 @@ impl TableDiff {
 }
 
 type Place = (String, String, TableName);
-type Values = Option<Vec<Value>>;
+type Values = Option<Vec<Cell>>;
 
 fn place(store: &Store, name: &TableName) -> Place {
     (store.subdot.clone(), store.path.clone(), name.clone())
@@ -296,8 +296,8 @@ fn apply(
     places: &[usize],
     row: RowChange,
 ) -> Result<(), Obstacle> {
-    let key = |values: &Vec<Value>| {
-        let parts: Option<Vec<&Value>> = places.iter().map(|place| values.get(*place)).collect();
+    let key = |values: &Vec<Cell>| {
+        let parts: Option<Vec<&Cell>> = places.iter().map(|place| values.get(*place)).collect();
         parts.and_then(|parts| serde_json::to_string(&parts).ok())
     };
     let keys = (row.before.as_ref().map(key), row.after.as_ref().map(key));
@@ -354,7 +354,7 @@ mod tests {
         let keys: std::collections::BTreeSet<&i64> = old.keys().chain(new.keys()).collect();
         let row = |state: &State, key: &i64| {
             let value = state.get(key)?;
-            Some(vec![Value::Integer(*key), Value::Integer(*value)])
+            Some(vec![Cell::Integer(*key), Cell::Integer(*value)])
         };
         let differs = keys.into_iter().filter(|key| old.get(key) != new.get(key));
         differs

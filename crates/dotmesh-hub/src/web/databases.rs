@@ -7,7 +7,7 @@ use dotmesh_hub_model::show;
 use dotmesh_hub_service::operations::compare_databases::{DatabasesCompared, Unknown};
 use dotmesh_rows::compose::{self, Composition, TableDiff};
 use dotmesh_rows::model::{
-    Column, DatabaseSummary, Fate, Kind, RowChange, RowKey, Store, TableName, TableSize, Value,
+    Cell, Column, DatabaseSummary, Fate, Kind, RowChange, RowKey, Store, TableName, TableSize,
 };
 use dotmesh_rows::render;
 
@@ -208,11 +208,11 @@ pub(crate) struct RowView {
     pub(crate) what: &'static str,
     /// How many such rows there are, if it is not one.
     pub(crate) count: Option<u64>,
-    pub(crate) cells: Vec<Cell>,
+    pub(crate) cells: Vec<CellView>,
 }
 
 /// A value of a row, or two values side by side.
-pub(crate) struct Cell {
+pub(crate) struct CellView {
     /// The value before, where it differs.
     pub(crate) old: Option<Shown>,
     pub(crate) value: Shown,
@@ -442,7 +442,7 @@ impl RowView {
             let before = row.before.as_ref().filter(|_| what == "changed")?;
             before.get(at).filter(|_| row.changed.contains(&at))
         };
-        let cell = |(at, value): (usize, &Value)| Cell {
+        let cell = |(at, value): (usize, &Cell)| CellView {
             old: old(at).map(Shown::new),
             value: Shown::new(value),
         };
@@ -455,10 +455,10 @@ impl RowView {
 }
 
 impl Shown {
-    fn new(value: &Value) -> Self {
+    fn new(value: &Cell) -> Self {
         let (text, is_word) = match value {
-            Value::Null => ("NULL".to_owned(), true),
-            Value::Text(text) if text.is_empty() => ("empty text".to_owned(), true),
+            Cell::Null => ("NULL".to_owned(), true),
+            Cell::Text(text) if text.is_empty() => ("empty text".to_owned(), true),
             value => (render::shown(value, MAX_VALUE), false),
         };
         Self { text, is_word }

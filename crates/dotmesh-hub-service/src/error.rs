@@ -485,7 +485,7 @@ impl HubError {
             | Self::Summary(BadSummary::Beyond(Beyond(limit)))
             | Self::Database(DatabaseError::Beyond(Beyond(limit))) => limit.next,
             Self::NoDatabases { .. } => {
-                "switch it on where the commit is, then push again: `dm config set rows counts`"
+                "whoever may push to the dot can send a database summary to this address"
             }
             Self::HasDatabases { .. } => "a maintainer can delete it first",
             Self::WebhookOff => "switch it on first",

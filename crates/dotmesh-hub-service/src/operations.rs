@@ -1,6 +1,7 @@
 //! The operations of the hub, one file each. Routes and pages call them. Periodic jobs, `dothub gc` and restores call
 //! `collect_garbage`.
 
+pub mod branch_distances;
 pub mod change_settings;
 pub mod change_webhook;
 pub mod collect_garbage;

@@ -11,6 +11,7 @@ pub(crate) mod guard;
 pub(crate) mod headers;
 pub(crate) mod highlight;
 pub(crate) mod markdown;
+pub(crate) mod pictures;
 pub(crate) mod shown_event;
 pub(crate) mod tree_address;
 pub(crate) mod visit;

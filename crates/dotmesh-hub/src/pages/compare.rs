@@ -14,6 +14,7 @@ use dotmesh_browse::renames::{Rename, find_renames};
 use dotmesh_browse::text_diff::{self, LineKind, TextChanges};
 use dotmesh_hub_db::paging::Part;
 use dotmesh_hub_model::access::Action;
+use dotmesh_hub_model::commit_summary::GraphCommit;
 use dotmesh_hub_model::show;
 use dotmesh_hub_service::Hub;
 use dotmesh_hub_service::operations::commit_facts::commit_facts;
@@ -197,11 +198,38 @@ struct FormPage {
     visit: Visit,
     dot: DotHeader,
     names: Vec<String>,
+    /// Recent commits: the id and the title.
+    commits: Vec<(String, String)>,
     from: String,
     to: String,
 }
 
+/// A list to choose a state from.
+struct Field<'a> {
+    name: &'static str,
+    label: &'static str,
+    chosen: &'a str,
+}
+
 impl FormPage {
+    fn fields(&self) -> [Field<'_>; 2] {
+        let field = |name, label, chosen| Field {
+            name,
+            label,
+            chosen,
+        };
+        [
+            field("from", "From", &self.from),
+            field("to", "To", &self.to),
+        ]
+    }
+
+    /// Returns whether the reference is none of the choices.
+    fn is_other(&self, reference: &str) -> bool {
+        let is_commit = self.commits.iter().any(|(id, _)| id == reference);
+        !(reference.is_empty() || is_commit || self.names.iter().any(|name| name == reference))
+    }
+
     fn tab(&self) -> Tab {
         Tab::Commits
     }
@@ -238,6 +266,11 @@ pub(crate) async fn choose(
         limit: MAX_CHOICES,
     };
     let tags = hub.database.tags(id, part).await?;
+    let newest = hub.database.newest_commits(id, MAX_CHOICES).await?;
+    let commits = newest.into_iter().map(|GraphCommit { commit, .. }| {
+        let title = format!("{}: {}", show::date(&commit.time), commit.title);
+        (commit.id.to_string(), show::cut(&title, 100).into_owned())
+    });
     let names = branches.iter().map(|branch| branch.name.to_string());
     let names = names.chain(tags.iter().map(|tag| tag.name.to_string()));
     render(&FormPage {
@@ -249,6 +282,7 @@ pub(crate) async fn choose(
         },
         dot,
         names: names.collect(),
+        commits: commits.collect(),
         to,
     })
 }

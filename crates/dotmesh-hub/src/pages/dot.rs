@@ -1,6 +1,6 @@
 //! `/OWNER/DOT`: the dot's description, branches and tags, and the commands to run it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 
 use askama::Template;
 use axum::extract::State;
@@ -9,7 +9,9 @@ use dotmesh_hub_db::paging::Part;
 use dotmesh_hub_db::tags::DotTag;
 use dotmesh_hub_model::access::Action;
 use dotmesh_hub_model::commit_summary::CommitSummary;
+use dotmesh_hub_model::show;
 use dotmesh_hub_service::Hub;
+use dotmesh_hub_service::operations::branch_distances::{Distance, branch_distances};
 use dotmesh_hub_service::operations::commit_facts::commit_facts;
 use dotmesh_hub_service::operations::describe_commit::{CommitDetails, describe_commit};
 use dotmesh_hub_service::operations::keep_databases;
@@ -52,6 +54,23 @@ struct Branch {
     name: BranchName,
     /// `None` if the branch has no commits.
     commit: Option<CommitSummary>,
+    /// The size of its newest state, if it is counted.
+    size: Option<String>,
+    /// How far it is from the default branch.
+    distance: Option<Distance>,
+}
+
+impl Branch {
+    /// `2 ahead, 1 behind`.
+    fn distance(&self) -> Option<String> {
+        let Distance { ahead, behind } = self.distance?;
+        match (ahead, behind) {
+            (0, 0) => Some("the same as the default branch".to_owned()),
+            (ahead, 0) => Some(format!("{ahead} ahead")),
+            (0, behind) => Some(format!("{behind} behind")),
+            (ahead, behind) => Some(format!("{ahead} ahead, {behind} behind")),
+        }
+    }
 }
 
 impl DotPage {
@@ -67,10 +86,28 @@ pub(crate) async fn get(State(hub): State<Hub>, visit: Visit, DotPath(name): Dot
     let (branch_count, tag_count) = hub.database.count_names(id).await?;
     let ids: Vec<_> = heads.iter().map(|branch| branch.head).collect();
     let commits = hub.database.summaries(id, &ids).await?;
+    let default = heads
+        .iter()
+        .find(|branch| branch.name == dot.default_branch);
+    let distances = match default {
+        Some(default) if heads.len() > 1 => {
+            branch_distances(&hub, &open, default.head, &ids).await?
+        }
+        _ => HashMap::new(),
+    };
+    let sizes: HashMap<CommitId, CommitFacts> = hub.database.all_facts(id, &ids).await?;
+    let default = dot.default_branch.clone();
     let branches: Vec<Branch> = heads
         .into_iter()
         .map(|branch| Branch {
             commit: commits.get(&branch.head).cloned(),
+            size: sizes
+                .get(&branch.head)
+                .map(|facts| show::bytes(facts.total.bytes)),
+            distance: distances
+                .get(&branch.head)
+                .copied()
+                .filter(|_| branch.name != default),
             name: branch.name,
         })
         .collect();

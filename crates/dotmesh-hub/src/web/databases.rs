@@ -305,12 +305,12 @@ fn why(unknown: Unknown) -> String {
     match unknown {
         Unknown::NotOnOneLine => {
             "The hub cannot list the rows that differ: it puts the changes of commits together only along one line, up to 50 commits. \
-             Compare each commit with its parent, or run `dm diff --rows` where both commits are."
+             Compare each commit with its parent, or run “dm diff --rows” where both commits are."
                 .to_owned()
         }
         Unknown::WithoutSummary(without, of) => format!(
-            "The hub cannot list the rows that differ: it was not told what changed in {without} of {}. \
-             Run `dm diff --rows` where both commits are.",
+            "The hub cannot list the rows that differ: {without} of {} in between came without a summary. \
+             Run “dm diff --rows” where both commits are.",
             show::count(of as u64, "commit")
         ),
     }

@@ -43,7 +43,10 @@ const MAY_DEPEND_ON: &[(&str, &[&str])] = &[
         "dotmesh-browse",
         &["dotmesh-archive", "dotmesh-model", "dotmesh-store"],
     ),
-    ("dotmesh-hub-model", &["dotmesh-api", "dotmesh-model"]),
+    (
+        "dotmesh-hub-model",
+        &["dotmesh-api", "dotmesh-model", "dotmesh-rows"],
+    ),
     (
         "dotmesh-hub-db",
         &[
@@ -61,6 +64,7 @@ const MAY_DEPEND_ON: &[(&str, &[&str])] = &[
             "dotmesh-hub-db",
             "dotmesh-hub-model",
             "dotmesh-model",
+            "dotmesh-rows",
             "dotmesh-store",
         ],
     ),
@@ -73,6 +77,7 @@ const MAY_DEPEND_ON: &[(&str, &[&str])] = &[
             "dotmesh-hub-model",
             "dotmesh-hub-service",
             "dotmesh-model",
+            "dotmesh-rows",
             "dotmesh-store",
         ],
     ),

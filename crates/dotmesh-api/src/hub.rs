@@ -30,6 +30,9 @@ pub struct HubVersion {
     /// Whether a push may contain commits without their data. Earlier hubs accept none.
     #[serde(default, skip_serializing_if = "is_false")]
     pub commits_without_data: bool,
+    /// Whether it stores what is in the databases of commits. Earlier hubs do not.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub databases: bool,
 }
 
 /// `GET /api/v1/user`

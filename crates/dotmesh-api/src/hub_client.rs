@@ -6,6 +6,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use bytes::Bytes;
 use dotmesh_model::{BranchName, CommitId, DotIdentity, DotName, ObjectHash, UserName};
 
+use dotmesh_rows::model::DatabaseSummary;
+
 use crate::client::{self, ClientError};
 use crate::dots::{CreateTag, HubTag};
 use crate::error::ErrorBody;
@@ -204,6 +206,32 @@ impl HubClient {
     pub async fn without_data(&self, dot: &DotName) -> Result<WithoutData, ClientError> {
         let path = format!("dots/{}/without-data", dot.full());
         client::json(&self.server(), self.get(&path)).await
+    }
+
+    /// What is in the databases of a commit. `None` if the hub has not been told.
+    pub async fn databases(
+        &self,
+        dot: &DotName,
+        commit: CommitId,
+    ) -> Result<Option<DatabaseSummary>, ClientError> {
+        let path = format!("dots/{}/commits/{commit}/databases", dot.full());
+        match client::json(&self.server(), self.get(&path)).await {
+            Ok(summary) => Ok(Some(summary)),
+            Err(error) if error.code() == crate::ErrorCode::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Tells what is in the databases of a commit. Only hubs that announce database summaries have this route.
+    pub async fn send_databases(
+        &self,
+        dot: &DotName,
+        commit: CommitId,
+        summary: &DatabaseSummary,
+    ) -> Result<(), ClientError> {
+        let path = format!("dots/{}/commits/{commit}/databases", dot.full());
+        let request = self.request(reqwest::Method::PUT, &path).json(summary);
+        client::done(&self.server(), request).await.map(drop)
     }
 
     /// The commit that an id, a branch, a tag or the first digits of an id name in a dot.

@@ -334,6 +334,25 @@ impl Database {
         rows.into_iter().map(GraphRow::read).collect()
     }
 
+    /// Returns a dot's newest commits, each with its parent.
+    pub async fn parents(
+        &self,
+        dot: DotId,
+        limit: u32,
+    ) -> Result<HashMap<CommitId, CommitId>, DatabaseError> {
+        let rows: Vec<(Vec<u8>, Vec<u8>)> = sqlx::query_as(
+            "SELECT id, parent FROM commits WHERE dot = $1 ORDER BY time DESC LIMIT $2",
+        )
+        .bind(dot)
+        .bind(i64::from(limit))
+        .fetch_all(&self.readers)
+        .await?;
+        let pairs = rows.into_iter();
+        pairs
+            .map(|(id, parent)| Ok((ids::commit_id(&id)?, ids::commit_id(&parent)?)))
+            .collect()
+    }
+
     /// Returns at most two of the dot's commits with ids from `first` to `last`. Two prove that an abbreviated id is
     /// ambiguous.
     pub async fn commits_between(

@@ -130,6 +130,16 @@ const TABLES: &[Table] = &[
         order: "dot, time, id",
     },
     Table {
+        name: "commit_databases",
+        columns: &[("dot", Integer), ("commit_id", Bytes), ("summary", Bytes)],
+        order: "dot, commit_id",
+    },
+    Table {
+        name: "dot_tables",
+        columns: &[("dot", Integer), ("commit_id", Bytes), ("names", Text)],
+        order: "dot",
+    },
+    Table {
         name: "branches",
         columns: &[("dot", Integer), ("name", Text), ("head", Bytes)],
         order: "dot, name",

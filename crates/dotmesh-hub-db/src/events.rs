@@ -6,7 +6,7 @@ use std::sync::LazyLock;
 use dotmesh_api::hub::Access;
 use dotmesh_hub_model::access::{self, EventClass, Telling};
 use dotmesh_hub_model::event_kind::EventKind;
-use dotmesh_model::{DotName, UserName};
+use dotmesh_model::{CommitId, DotName, UserName};
 use jiff::Timestamp;
 
 use crate::deliveries;
@@ -120,7 +120,29 @@ fn is_told_all(access: Access) -> i64 {
     i64::from(telling != Telling::Nothing)
 }
 
+/// The most events of a dot that are searched for the push of a commit.
+const MAX_PUSHES: i64 = 2_000;
+
 impl Database {
+    /// Returns who pushed a commit as the head of a branch. `None` if that was no recent push.
+    pub async fn pusher(
+        &self,
+        dot: DotId,
+        commit: CommitId,
+    ) -> Result<Option<UserName>, DatabaseError> {
+        let actor: Option<String> = sqlx::query_scalar(
+            "SELECT actor FROM
+             (SELECT id, actor, kind, detail FROM events WHERE dot = $1 ORDER BY id DESC LIMIT $2) e
+             WHERE kind = 'push' AND detail LIKE $3 ORDER BY id LIMIT 1",
+        )
+        .bind(dot)
+        .bind(MAX_PUSHES)
+        .bind(format!("%\"head\":\"{commit}\"%"))
+        .fetch_optional(&self.readers)
+        .await?;
+        actor.as_deref().map(ids::name).transpose()
+    }
+
     /// Writes an event that is not part of another transaction.
     pub async fn log_event(&self, event: &Event, now: Timestamp) -> Result<(), DatabaseError> {
         let mut tx = self.begin().await?;

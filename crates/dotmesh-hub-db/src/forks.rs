@@ -58,6 +58,10 @@ impl Database {
             "INSERT INTO branches (dot, name, head) SELECT $1, name, head FROM branches WHERE dot = $2",
             "INSERT INTO tags (dot, name, commit_id, message, author, created)
              SELECT $1, name, commit_id, message, author, created FROM tags WHERE dot = $2",
+            "INSERT INTO commit_databases (dot, commit_id, summary)
+             SELECT $1, commit_id, summary FROM commit_databases WHERE dot = $2",
+            "INSERT INTO dot_tables (dot, commit_id, names)
+             SELECT $1, commit_id, names FROM dot_tables WHERE dot = $2",
         ] {
             sqlx::query(statement)
                 .bind(fork)

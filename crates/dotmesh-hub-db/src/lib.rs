@@ -16,6 +16,7 @@ pub mod branches;
 pub mod check;
 pub mod collaborators;
 pub mod commits;
+pub mod databases;
 pub mod deliveries;
 pub mod device_logins;
 mod dialect;

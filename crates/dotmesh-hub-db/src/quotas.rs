@@ -1,8 +1,8 @@
 //! Quotas: how much each namespace stores, and may store.
 //!
 //! A namespace is charged for each pack that it has. A fork in another namespace is charged there, and a transferred
-//! dot in its new namespace. The texts of a namespace's dots are charged too: commit records, events, tag messages
-//! and descriptions. A note is charged to its author.
+//! dot in its new namespace. The texts of a namespace's dots are charged too: commit records, database
+//! summaries, events, tag messages and descriptions. A note is charged to its author.
 
 use dotmesh_hub_model::event_kind::EventKind;
 use dotmesh_hub_model::quota::{Quota, Usage};

@@ -46,14 +46,24 @@ struct Row {
 }
 
 impl Row {
-    fn has_all(&self, words: &Words) -> bool {
+    fn has_all(&self, words: &Words, statement: &str) -> bool {
         let Self {
             owner, dot, text, ..
         } = self;
+        if statement == TABLES {
+            return text.lines().any(|name| words.are_in(name));
+        }
         match &self.name {
             Some(name) => words.are_in(&format!("{name} {text}")),
             None => words.are_in(&format!("{owner}/{dot} {text}")),
         }
+    }
+
+    /// Leaves only the lines of its text that have all the words.
+    fn with_lines(self, words: &Words) -> Self {
+        let lines = self.text.lines().filter(|name| words.are_in(name));
+        let text = lines.collect::<Vec<_>>().join("\n");
+        Self { text, ..self }
     }
 
     fn read(self) -> Result<Found, DatabaseError> {
@@ -88,6 +98,15 @@ const TAGS: &str = concat!(
     visible!(),
     ") v JOIN tags t ON t.dot = v.id WHERE lower(t.name || ' ' || t.message) LIKE $2
      ORDER BY t.created DESC, v.id DESC, t.name"
+);
+
+/// The names are those of the summary that came last, one a line.
+const TABLES: &str = concat!(
+    "SELECT v.owner, v.dot, NULL AS name, t.commit_id, t.names AS text FROM
+     (SELECT d.id AS id, o.name AS owner, d.name AS dot, coalesce(d.pushed, d.created) AS time FROM ",
+    visible!(),
+    ") v JOIN dot_tables t ON t.dot = v.id WHERE lower(t.names) LIKE $2
+     ORDER BY v.time DESC, v.id DESC"
 );
 
 /// Finds the newest row of the index that belongs to any of the given dots.
@@ -140,6 +159,10 @@ impl Database {
             Place::Dots => names(&mut tx, DOTS, viewer, words, end).await?,
             Place::Branches => names(&mut tx, BRANCHES, viewer, words, end).await?,
             Place::Tags => names(&mut tx, TAGS, viewer, words, end).await?,
+            Place::Tables => {
+                let rows = names(&mut tx, TABLES, viewer, words, end).await?;
+                rows.into_iter().map(|row| row.with_lines(words)).collect()
+            }
             Place::Commits => {
                 let rows = self.commits(&mut tx, viewer, words, skip, limit).await?;
                 return rows.into_iter().map(Row::read).collect();
@@ -318,7 +341,7 @@ async fn names(
             break;
         };
         looked_at += 1;
-        if row.has_all(words) {
+        if row.has_all(words, statement) {
             found.push(row);
         }
     }

@@ -3,6 +3,7 @@
 pub mod access;
 pub mod commit_summary;
 pub mod credentials;
+pub mod database_summary;
 pub mod event_kind;
 pub mod limits;
 pub mod quota;

@@ -257,6 +257,13 @@ limits! {
     METADATA_VALUE: Bytes, "a metadata value", commit::MAX_METADATA_VALUE_LENGTH, "put it into a file of the dot";
     /// The hub cuts a longer list, and keeps the count of its items.
     LEFT_OUT: Bytes, "the list of items that a commit leaves out (truncated, not refused)", 64 << 10, "nothing: the count stays correct";
+    SUMMARY: Bytes, "the database summary of a commit", 2 << 20, "send fewer row changes, or only the counts";
+    SUMMARY_TABLES: Items, "tables in a database summary", 5_000, "send only some of the tables, and say so in `problems`";
+    SUMMARY_ROWS: Items, "row changes in a database summary", 2_000, "send the first of them, with `is_cut`";
+    SUMMARY_COLUMNS: Items, "columns of a table in a database summary", 2_000, "leave this table out, and say so in `problems`";
+    SUMMARY_PARTS: Items, "definitions or problems in a database summary", 10_000, "leave some out";
+    SUMMARY_NAME: Bytes, "a name in a database summary", 4 << 10, "leave this table out, and say so in `problems`";
+    SUMMARY_TEXT: Bytes, "a value or a definition in a database summary", 64 << 10, "send the beginning of the value and its hash";
     COMMITS_PER_PUSH: Items, "commits in one push", MAX_COMMITS_PER_PUSH, "push an earlier commit first";
     BRANCHES_PER_PUSH: Items, "branches in one push", 1_000, "push some of them first";
     /// All commits of a push count together.

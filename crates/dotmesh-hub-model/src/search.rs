@@ -22,11 +22,19 @@ pub enum Place {
     Tags,
     /// Messages of commits.
     Commits,
+    /// Names of tables in databases.
+    Tables,
 }
 
 impl Place {
     /// Every place.
-    pub const ALL: [Self; 4] = [Self::Dots, Self::Branches, Self::Tags, Self::Commits];
+    pub const ALL: [Self; 5] = [
+        Self::Dots,
+        Self::Branches,
+        Self::Tags,
+        Self::Commits,
+        Self::Tables,
+    ];
 
     /// The place, as it is in addresses.
     pub fn as_str(self) -> &'static str {
@@ -35,6 +43,7 @@ impl Place {
             Self::Branches => "branches",
             Self::Tags => "tags",
             Self::Commits => "commits",
+            Self::Tables => "tables",
         }
     }
 
@@ -45,6 +54,7 @@ impl Place {
             Self::Branches => "Branches",
             Self::Tags => "Tags",
             Self::Commits => "Commits",
+            Self::Tables => "Tables",
         }
     }
 }

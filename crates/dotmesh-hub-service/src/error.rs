@@ -12,6 +12,7 @@ use dotmesh_api::{ErrorBody, ErrorCode};
 use dotmesh_browse::{ReadError, TreeError};
 use dotmesh_hub_db::DatabaseError;
 use dotmesh_hub_model::access::{Forks, Scope};
+use dotmesh_hub_model::database_summary::BadSummary;
 use dotmesh_hub_model::limits::Beyond;
 use dotmesh_hub_model::quota::Usage;
 use dotmesh_hub_model::show;
@@ -103,6 +104,15 @@ pub enum HubError {
     /// The request needs the data of a commit, but the commit was pushed without it.
     #[error("the hub does not have the data of commit {} of {}: it was pushed without its data", commit.short(), dot.full())]
     WithoutData { dot: DotName, commit: CommitId },
+    /// The hub has no database summary of the commit.
+    #[error("the hub was not told what is in the databases of commit {} of {}", commit.short(), dot.full())]
+    NoDatabases { dot: DotName, commit: CommitId },
+    /// The hub has another database summary of the commit.
+    #[error("the hub has another database summary of commit {} of {}", commit.short(), dot.full())]
+    HasDatabases { dot: DotName, commit: CommitId },
+    /// A database summary that the hub does not take.
+    #[error(transparent)]
+    Summary(#[from] BadSummary),
     /// The request needs a commit, but the branch has none.
     #[error("this branch of {0} has no commits yet", dot.full())]
     NothingCommitted { dot: DotName },
@@ -351,9 +361,10 @@ impl HubError {
             | Self::DefaultBranch { .. }
             | Self::ProtectedBranch { .. }
             | Self::OwnerOnly { .. } => ErrorCode::Forbidden,
-            Self::DotExists { .. } | Self::NameTaken { .. } | Self::MadeMeanwhile { .. } => {
-                ErrorCode::Exists
-            }
+            Self::HasDatabases { .. }
+            | Self::DotExists { .. }
+            | Self::NameTaken { .. }
+            | Self::MadeMeanwhile { .. } => ErrorCode::Exists,
             Self::AnotherDot { .. } | Self::Unrelated { .. } => ErrorCode::AnotherDot,
             Self::WithoutData { .. } => ErrorCode::Absent,
             Self::NoSuchDot { .. }
@@ -364,6 +375,7 @@ impl HubError {
             | Self::NoSuchBranch { .. }
             | Self::NoSuchRef { .. }
             | Self::NoSuchObjects { .. }
+            | Self::NoDatabases { .. }
             | Self::NoSuchTag { .. }
             | Self::NoSuchNote { .. }
             | Self::NoSuchWebhook { .. }
@@ -383,11 +395,13 @@ impl HubError {
             | Self::AmbiguousRef { .. }
             | Self::Name(_)
             | Self::Malformed { .. }
+            | Self::Summary(BadSummary::Malformed(_) | BadSummary::Version(_))
             | Self::WebhookOff
             | Self::Database(DatabaseError::Text(_)) => ErrorCode::Invalid,
             Self::OverQuota { .. } => ErrorCode::NoSpace,
             Self::TooLarge { .. }
             | Self::Beyond(_)
+            | Self::Summary(BadSummary::Beyond(_))
             | Self::Database(DatabaseError::Beyond(_))
             | Self::Pack(PackError::TooLong { .. }) => ErrorCode::TooLarge,
             Self::Pack(PackError::NoBase { .. }) => ErrorCode::Incomplete,
@@ -467,9 +481,13 @@ impl HubError {
                     usage.owner
                 ));
             }
-            Self::Beyond(Beyond(limit)) | Self::Database(DatabaseError::Beyond(Beyond(limit))) => {
-                limit.next
+            Self::Beyond(Beyond(limit))
+            | Self::Summary(BadSummary::Beyond(Beyond(limit)))
+            | Self::Database(DatabaseError::Beyond(Beyond(limit))) => limit.next,
+            Self::NoDatabases { .. } => {
+                "whoever may push to the dot can send a database summary to this address"
             }
+            Self::HasDatabases { .. } => "a maintainer can delete it first",
             Self::WebhookOff => "switch it on first",
             Self::NoteOfOther => "a maintainer of the dot can delete it",
             Self::DefaultBranch { .. } => "make another branch the default first",

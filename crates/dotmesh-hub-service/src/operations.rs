@@ -1,12 +1,14 @@
 //! The operations of the hub, one file each. Routes and pages call them. Periodic jobs and the commands of `dothub` call
 //! `collect_garbage`, `repack` and `check`.
 
+pub mod branch_distances;
 pub mod change_settings;
 pub mod change_webhook;
 pub mod check;
 pub mod collect_garbage;
 pub mod commit_facts;
 pub mod commit_graph;
+pub mod compare_databases;
 pub mod complete_user;
 mod connectivity;
 pub mod create_branch;
@@ -21,6 +23,7 @@ pub mod finish_upload;
 pub mod fork_dot;
 mod frames;
 pub mod grant_access;
+pub mod keep_databases;
 pub mod objects_of_dot;
 pub mod offer_dot;
 mod packer;

@@ -16,7 +16,7 @@ use bytes::{Bytes, BytesMut};
 use dotmesh_api::hub::MAX_HASHES;
 use dotmesh_api::hub_client;
 use dotmesh_api::page::Reference;
-use dotmesh_model::{BranchName, DotName, ObjectHash, UserName};
+use dotmesh_model::{BranchName, CommitId, DotName, ObjectHash, UserName};
 use futures::StreamExt as _;
 
 use crate::error::HttpError;
@@ -57,6 +57,10 @@ pub(crate) struct TagPath(pub(crate) BranchName);
 /// The dot in a path, by its id: `{id}`. It is for deleted and offered dots, whose name may belong to another dot.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct DotIdPath(pub(crate) DotId);
+
+/// The commit in a path: `{commit}`, by its full id.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct CommitPath(pub(crate) CommitId);
 
 /// The note in a path: `{note}`.
 #[derive(Debug, Clone, Copy)]
@@ -134,6 +138,15 @@ impl<S: Send + Sync> FromRequestParts<S> for DotIdPath {
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, HttpError> {
         let id = segment(parts, state, "id").await?.parse();
         id.map(Self).map_err(|_| HttpError::NoSuchAddress)
+    }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for CommitPath {
+    type Rejection = HttpError;
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, HttpError> {
+        let commit = segment(parts, state, "commit").await?.parse();
+        let malformed = |error| HttpError::malformed(format!("the commit in the address: {error}"));
+        commit.map(Self).map_err(malformed)
     }
 }
 

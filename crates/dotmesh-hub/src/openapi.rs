@@ -30,7 +30,7 @@ use parameters::OwnName;
 pub(crate) use refusals::{OfAnyone, OfChange, OfLookup, OfObjects, OfUser, OfView};
 
 /// What the operations are about, in the order in which people get to know them.
-const TAGS: [(&str, &str); 10] = [
+const TAGS: [(&str, &str); 11] = [
     ("hub", "The hub itself, and the user who calls."),
     (
         "logins",
@@ -46,6 +46,10 @@ const TAGS: [(&str, &str); 10] = [
         "Creating, deleting and protecting branches on the hub.",
     ),
     ("tags", "Fixed names of commits."),
+    (
+        "databases",
+        "What is in the databases of a commit, as the machine that pushed it says.",
+    ),
     ("notes", "What people write on a commit or a branch."),
     (
         "webhooks",

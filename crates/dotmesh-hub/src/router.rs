@@ -18,10 +18,11 @@ use crate::openapi;
 use crate::pages;
 use crate::router_state::RouterState;
 use crate::routes::{
-    begin_login, begin_upload, branch, commits, delete_dot, document, dot, dots, finish_upload,
-    fork_dot, forks, grant, health, login_state, metrics, missing, notes, objects, offer, offers,
-    protection, reference, rename_dot, revoke, search, send_pack, settings, tags, trash, user,
-    users, version, webhook, webhook_deliveries, webhook_secret, webhooks, without_data,
+    begin_login, begin_upload, branch, commits, databases, delete_dot, document, dot, dots,
+    finish_upload, fork_dot, forks, grant, health, login_state, metrics, missing, notes, objects,
+    offer, offers, protection, reference, rename_dot, revoke, search, send_pack, settings, tags,
+    trash, user, users, version, webhook, webhook_deliveries, webhook_secret, webhooks,
+    without_data,
 };
 use crate::web;
 
@@ -93,6 +94,7 @@ fn api() -> OpenApiRouter<RouterState> {
         .routes(routes!(webhook_deliveries::redeliver))
         .routes(routes!(commits::get))
         .routes(routes!(without_data::get))
+        .routes(routes!(databases::get, databases::put, databases::delete))
         .routes(routes!(reference::get))
         .routes(routes!(objects::post))
         .routes(routes!(begin_upload::post))

@@ -4,6 +4,7 @@ pub(crate) mod begin_login;
 pub(crate) mod begin_upload;
 pub(crate) mod branch;
 pub(crate) mod commits;
+pub(crate) mod databases;
 pub(crate) mod delete_dot;
 pub(crate) mod document;
 pub(crate) mod dot;

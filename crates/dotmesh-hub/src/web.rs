@@ -3,6 +3,7 @@
 pub(crate) mod assets;
 pub(crate) mod chart;
 pub(crate) mod commands;
+pub(crate) mod databases;
 pub(crate) mod errors;
 pub(crate) mod etag;
 pub(crate) mod form;
@@ -10,6 +11,7 @@ pub(crate) mod guard;
 pub(crate) mod headers;
 pub(crate) mod highlight;
 pub(crate) mod markdown;
+pub(crate) mod pictures;
 pub(crate) mod shown_event;
 pub(crate) mod tree_address;
 pub(crate) mod visit;

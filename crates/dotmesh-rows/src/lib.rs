@@ -4,6 +4,7 @@
 //! one that a server has opened, through a [`Client`] that runs the database's own client program. [`compare`](crate::compare)
 //! reads two of them side by side, in bounded memory. This crate starts no server, and knows nothing of Docker and HTTP.
 
+pub mod compose;
 pub mod model;
 pub mod render;
 

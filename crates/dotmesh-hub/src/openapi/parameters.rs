@@ -6,11 +6,11 @@ use utoipa::openapi::{Ref, RefOr, Required, Schema};
 use utoipa::{IntoParams, PartialSchema, ToSchema};
 
 use dotmesh_api::identity::IDENTITY_HEADER;
-use dotmesh_model::{BranchName, UserName};
+use dotmesh_model::{BranchName, CommitId, UserName};
 
 use crate::extract::{
-    BranchPath, DeliveryPath, DotIdPath, DotPath, NotePath, Paging, RefPath, TagPath, UploadPath,
-    UserPath, WebhookPath,
+    BranchPath, CommitPath, DeliveryPath, DotIdPath, DotPath, NotePath, Paging, RefPath, TagPath,
+    UploadPath, UserPath, WebhookPath,
 };
 
 fn part(name: &str, description: &str, schema: impl Into<RefOr<Schema>>) -> Parameter {
@@ -114,6 +114,7 @@ parameters! {
     BranchPath: ("branch", "The name of the branch, percent-encoded, or its spelling, such as `feature~2flogin`.", name_of_branch());
     TagPath: ("tag", "The name of the tag, percent-encoded, or its spelling, such as `v1~2e2`.", name_of_branch());
     DotIdPath: ("id", "The dot's id in the list. Another dot may have its name now.", text("17"));
+    CommitPath: ("commit", "The full id of a commit.", Ref::from_schema_name(CommitId::name()));
     NotePath: ("note", "The note's id.", text("17"));
     WebhookPath: ("webhook", "The webhook's id.", text("17"));
     DeliveryPath: ("delivery", "The delivery's id.", text("17"));

@@ -118,8 +118,11 @@ impl Growth {
             };
             commits.iter().map(bar).collect()
         };
-        let sizes = Chart::new("Size of each commit", bars(size), show::bytes);
-        let changes = Chart::new("New bytes in each commit", bars(change), show::bytes);
+        let time = |counted: Option<&CountedCommit>| counted.map(|counted| counted.commit.time);
+        let ends = time(commits.first()).zip(time(commits.last()));
+        let ends = ends.map(|(first, last)| [first, last]);
+        let sizes = Chart::new("Size of each commit", bars(size), show::bytes, ends);
+        let changes = Chart::new("New bytes in each commit", bars(change), show::bytes, ends);
         let uncounted = commits
             .iter()
             .filter(|counted| counted.facts.is_none() && !counted.commit.without_data);
@@ -232,5 +235,6 @@ async fn weeks(hub: &Hub, open: &OpenDot, now: Timestamp) -> Result<Chart, HttpE
         "By week, in the last year",
         bars.collect(),
         in_words,
+        Some([from, now]),
     ))
 }

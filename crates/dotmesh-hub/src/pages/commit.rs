@@ -8,12 +8,16 @@ use dotmesh_hub_model::access::Action;
 use dotmesh_hub_service::Hub;
 use dotmesh_hub_service::operations::commit_facts::commit_facts;
 use dotmesh_hub_service::operations::describe_commit::{self, CommitDetails};
+use dotmesh_hub_service::operations::keep_databases;
+use dotmesh_hub_service::operations::objects_of_dot::reader;
 use dotmesh_hub_service::operations::resolve_ref::resolve_ref;
-use dotmesh_model::{BranchName, CommitId};
+use dotmesh_model::{BranchName, CommitId, UserName};
 
 use crate::extract::{DotPath, RefPath};
 use crate::pages::notes::{Notes, NotesQuery};
 use crate::web::commands::Run;
+use crate::web::databases::{Changes, Contents};
+use crate::web::pictures::{self, Picture};
 use crate::web::visit::{DotHeader, Tab};
 use crate::web::{Page, Visit, go, render};
 
@@ -28,10 +32,15 @@ struct CommitPage {
     commit: CommitDetails,
     heads: Vec<BranchName>,
     tags: Vec<BranchName>,
+    /// Who pushed it, if it was the head of a recent push.
+    pusher: Option<UserName>,
     run: Run,
     /// `None` if the hub lacks the commit's data.
     facts: Option<CommitFacts>,
     facts_at: CommitId,
+    databases: Option<Contents>,
+    pictures: Vec<Picture>,
+    changes: Changes,
     notes: Notes,
 }
 
@@ -68,6 +77,16 @@ pub(crate) async fn get(
         true => None,
         false => Some(commit_facts(&hub, &open, commit.id).await?),
     };
+    let pictures = match &facts {
+        Some(facts) => {
+            let reader = reader(&hub, open.share(&hub), open.owner, id);
+            pictures::pictures(&reader, &dot, commit.id, commit.root, facts).await
+        }
+        None => Vec::new(),
+    };
+    let summary = keep_databases::databases(&hub, &open, commit.id).await?;
+    let databases = summary.as_ref().map(Contents::new);
+    let changes = summary.map(Changes::of_commit).unwrap_or_default();
     let on = NoteOn::Commit(commit.id);
     let notes = Notes::on(&hub, &visit, &open, &dot, &on, &query).await?;
     render(&CommitPage {
@@ -76,9 +95,13 @@ pub(crate) async fn get(
         commit,
         heads,
         tags,
+        pusher: hub.database.pusher(id, facts_at).await?,
         run,
         facts,
         facts_at,
+        databases,
+        pictures,
+        changes,
         notes,
     })
 }

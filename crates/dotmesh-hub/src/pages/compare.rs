@@ -14,9 +14,11 @@ use dotmesh_browse::renames::{Rename, find_renames};
 use dotmesh_browse::text_diff::{self, LineKind, TextChanges};
 use dotmesh_hub_db::paging::Part;
 use dotmesh_hub_model::access::Action;
+use dotmesh_hub_model::commit_summary::GraphCommit;
 use dotmesh_hub_model::show;
 use dotmesh_hub_service::Hub;
 use dotmesh_hub_service::operations::commit_facts::commit_facts;
+use dotmesh_hub_service::operations::compare_databases::compare_databases;
 use dotmesh_hub_service::operations::describe_commit::{CommitDetails, describe_with_data};
 use dotmesh_hub_service::operations::objects_of_dot::{DotReader, reader};
 use dotmesh_hub_service::operations::resolve_ref::resolve_ref;
@@ -26,6 +28,7 @@ use serde::Deserialize;
 
 use crate::error::HttpError;
 use crate::extract::{ComparePath, DotPath, reference};
+use crate::web::databases::Changes;
 use crate::web::tree_address::address;
 use crate::web::visit::{DotHeader, Tab};
 use crate::web::{Page, Visit, go, render};
@@ -55,6 +58,8 @@ struct ComparePage {
     dot: DotHeader,
     from: Side,
     to: Side,
+    /// What changed in the databases. `None` if the hub was not told.
+    databases: Option<Changes>,
     subdots: Vec<Subdot>,
     files: Vec<File>,
     unlisted: u64,
@@ -70,6 +75,8 @@ struct Subdot {
     name: String,
     kind: StoreKind,
     change: SubdotChange,
+    /// The listed files of a database. Few people need them, so they are folded.
+    folded: Vec<File>,
 }
 
 struct File {
@@ -144,6 +151,12 @@ impl Side {
 }
 
 impl Subdot {
+    /// `PostgreSQL, 46 files`.
+    fn folded_label(&self) -> String {
+        let files = show::count(self.folded.len() as u64, "file");
+        format!("{}, {files}", self.kind.label())
+    }
+
     fn new_bytes(&self) -> String {
         show::bytes(self.change.new_bytes)
     }
@@ -185,11 +198,38 @@ struct FormPage {
     visit: Visit,
     dot: DotHeader,
     names: Vec<String>,
+    /// Recent commits: the id and the title.
+    commits: Vec<(String, String)>,
     from: String,
     to: String,
 }
 
+/// A list to choose a state from.
+struct Field<'a> {
+    name: &'static str,
+    label: &'static str,
+    chosen: &'a str,
+}
+
 impl FormPage {
+    fn fields(&self) -> [Field<'_>; 2] {
+        let field = |name, label, chosen| Field {
+            name,
+            label,
+            chosen,
+        };
+        [
+            field("from", "From", &self.from),
+            field("to", "To", &self.to),
+        ]
+    }
+
+    /// Returns whether the reference is none of the choices.
+    fn is_other(&self, reference: &str) -> bool {
+        let is_commit = self.commits.iter().any(|(id, _)| id == reference);
+        !(reference.is_empty() || is_commit || self.names.iter().any(|name| name == reference))
+    }
+
     fn tab(&self) -> Tab {
         Tab::Commits
     }
@@ -226,6 +266,11 @@ pub(crate) async fn choose(
         limit: MAX_CHOICES,
     };
     let tags = hub.database.tags(id, part).await?;
+    let newest = hub.database.newest_commits(id, MAX_CHOICES).await?;
+    let commits = newest.into_iter().map(|GraphCommit { commit, .. }| {
+        let title = format!("{}: {}", show::date(&commit.time), commit.title);
+        (commit.id.to_string(), show::cut(&title, 100).into_owned())
+    });
     let names = branches.iter().map(|branch| branch.name.to_string());
     let names = names.chain(tags.iter().map(|tag| tag.name.to_string()));
     render(&FormPage {
@@ -237,6 +282,7 @@ pub(crate) async fn choose(
         },
         dot,
         names: names.collect(),
+        commits: commits.collect(),
         to,
     })
 }
@@ -264,7 +310,7 @@ pub(crate) async fn get(
         commit_facts(&hub, &open, to.commit.id).await?,
         commit_facts(&hub, &open, from.commit.id).await?,
     ];
-    let subdots = subdots(&diff, &facts);
+    let mut subdots = subdots(&diff, &facts);
     let page = Compared {
         reader,
         dot: &dot,
@@ -276,10 +322,22 @@ pub(crate) async fn get(
     let mut files = page.files(changes).await?;
     files.extend(renames.into_iter().map(File::of));
     files.sort_by(|one, other| one.path.cmp(&other.path));
+    let mut shown_files = Vec::new();
+    for file in files {
+        let name = file.path.names().first().map(|name| shown(name.as_bytes()));
+        let is_of =
+            |subdot: &&mut Subdot| subdot.kind.is_database() && Some(&subdot.name) == name.as_ref();
+        match subdots.iter_mut().find(is_of) {
+            Some(subdot) => subdot.folded.push(file),
+            None => shown_files.push(file),
+        }
+    }
+    let databases = compare_databases(&hub, &open, from.commit.id, to.commit.id).await?;
     render(&ComparePage {
         visit,
+        databases: databases.map(Changes::between),
         subdots,
-        files,
+        files: shown_files,
         unlisted: diff.unlisted,
         complete: diff.complete,
         dot,
@@ -298,6 +356,7 @@ fn subdots(diff: &TreeDiff, facts: &[CommitFacts]) -> Vec<Subdot> {
         name: shown(name.as_bytes()),
         kind: store_kind(facts, name),
         change: *change,
+        folded: Vec::new(),
     };
     diff.subdots.iter().map(subdot).collect()
 }

@@ -1,6 +1,6 @@
 //! `/OWNER/DOT`: the dot's description, branches and tags, and the commands to run it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 
 use askama::Template;
 use axum::extract::State;
@@ -9,13 +9,17 @@ use dotmesh_hub_db::paging::Part;
 use dotmesh_hub_db::tags::DotTag;
 use dotmesh_hub_model::access::Action;
 use dotmesh_hub_model::commit_summary::CommitSummary;
+use dotmesh_hub_model::show;
 use dotmesh_hub_service::Hub;
+use dotmesh_hub_service::operations::branch_distances::{Distance, branch_distances};
 use dotmesh_hub_service::operations::commit_facts::commit_facts;
-use dotmesh_hub_service::operations::describe_commit::describe_commit;
+use dotmesh_hub_service::operations::describe_commit::{CommitDetails, describe_commit};
+use dotmesh_hub_service::operations::keep_databases;
 use dotmesh_model::{BranchName, CommitId};
 
 use crate::extract::DotPath;
 use crate::web::commands::{self, Run};
+use crate::web::databases::Contents;
 use crate::web::visit::{DotHeader, Tab};
 use crate::web::{Page, Visit, markdown, render};
 
@@ -40,12 +44,33 @@ struct DotPage {
     push: Vec<String>,
     /// A commit and its statistics.
     facts: Option<(CommitId, CommitFacts)>,
+    /// The same commit.
+    newest: Option<CommitDetails>,
+    /// What is in its databases.
+    databases: Option<Contents>,
 }
 
 struct Branch {
     name: BranchName,
     /// `None` if the branch has no commits.
     commit: Option<CommitSummary>,
+    /// The size of its newest state, if it is counted.
+    size: Option<String>,
+    /// How far it is from the default branch.
+    distance: Option<Distance>,
+}
+
+impl Branch {
+    /// `2 ahead, 1 behind`.
+    fn distance(&self) -> Option<String> {
+        let Distance { ahead, behind } = self.distance?;
+        match (ahead, behind) {
+            (0, 0) => Some("the same as the default branch".to_owned()),
+            (ahead, 0) => Some(format!("{ahead} ahead")),
+            (0, behind) => Some(format!("{behind} behind")),
+            (ahead, behind) => Some(format!("{ahead} ahead, {behind} behind")),
+        }
+    }
 }
 
 impl DotPage {
@@ -61,10 +86,28 @@ pub(crate) async fn get(State(hub): State<Hub>, visit: Visit, DotPath(name): Dot
     let (branch_count, tag_count) = hub.database.count_names(id).await?;
     let ids: Vec<_> = heads.iter().map(|branch| branch.head).collect();
     let commits = hub.database.summaries(id, &ids).await?;
+    let default = heads
+        .iter()
+        .find(|branch| branch.name == dot.default_branch);
+    let distances = match default {
+        Some(default) if heads.len() > 1 => {
+            branch_distances(&hub, &open, default.head, &ids).await?
+        }
+        _ => HashMap::new(),
+    };
+    let sizes: HashMap<CommitId, CommitFacts> = hub.database.all_facts(id, &ids).await?;
+    let default = dot.default_branch.clone();
     let branches: Vec<Branch> = heads
         .into_iter()
         .map(|branch| Branch {
             commit: commits.get(&branch.head).cloned(),
+            size: sizes
+                .get(&branch.head)
+                .map(|facts| show::bytes(facts.total.bytes)),
+            distance: distances
+                .get(&branch.head)
+                .copied()
+                .filter(|_| branch.name != default),
             name: branch.name,
         })
         .collect();
@@ -76,6 +119,10 @@ pub(crate) async fn get(State(hub): State<Hub>, visit: Visit, DotPath(name): Dot
     };
     let shown = match shown {
         Some(commit) => Some(describe_commit(&hub, &open, commit.id).await?),
+        None => None,
+    };
+    let databases = match &shown {
+        Some(commit) => keep_databases::databases(&hub, &open, commit.id).await?,
         None => None,
     };
     let run = shown
@@ -106,5 +153,7 @@ pub(crate) async fn get(State(hub): State<Hub>, visit: Visit, DotPath(name): Dot
         run,
         push,
         facts,
+        newest: shown,
+        databases: databases.as_ref().map(Contents::new),
     })
 }

@@ -16,11 +16,15 @@ use crate::web::{Page, Visit, render};
 /// The longest excerpt of a text, in characters.
 const MAX_EXCERPT_LENGTH: usize = 240;
 
+/// The most tables of a dot that a result names.
+const MAX_TABLES: usize = 12;
+
 #[derive(Template)]
 #[template(path = "search.html")]
 struct SearchPage {
     visit: Visit,
     query: SearchQuery,
+    place: Place,
     places: Vec<(Place, String)>,
     hits: Vec<Hit>,
     next: Option<String>,
@@ -63,6 +67,19 @@ impl Hit {
                 mark(&name),
                 excerpt(&found.text),
             ),
+            Place::Tables => {
+                let names: Vec<&str> = found.text.lines().collect();
+                let shown = names[..names.len().min(MAX_TABLES)].join(", ");
+                let more = match names.len().saturating_sub(MAX_TABLES) {
+                    0 => String::new(),
+                    more => format!(" and {more} more"),
+                };
+                (
+                    format!("/{full}/commit/{commit}"),
+                    mark(&show::cut(&shown, show::MAX_TITLE)),
+                    excerpt(&format!("in the databases of {full}{more}")),
+                )
+            }
             Place::Commits => (
                 format!("/{full}/commit/{commit}"),
                 mark(&title),
@@ -107,7 +124,23 @@ pub(crate) async fn get(
         query.map_err(|_| HttpError::malformed("the search address is malformed"))?;
     let viewer = visit.viewer.id();
     let words = Words::new(&query.q);
-    let results = search::search(&hub, viewer, &words, query.place, query.page).await?;
+    // Who did not choose where to search sees the first place with results.
+    let mut tried = match query.place {
+        Some(place) => vec![place],
+        None => Place::ALL.to_vec(),
+    }
+    .into_iter();
+    let mut place = tried.next().unwrap_or_default();
+    let mut results = search::search(&hub, viewer, &words, place, query.page).await?;
+    let first = place;
+    while results.found.is_empty() {
+        let Some(next) = tried.next() else {
+            place = first;
+            break;
+        };
+        place = next;
+        results = search::search(&hub, viewer, &words, place, query.page).await?;
+    }
     let url = |place: Place, page: u32| {
         let page = page.to_string();
         let fields = [
@@ -119,9 +152,8 @@ pub(crate) async fn get(
         format!("/-/search?{fields}")
     };
     let page = query.page.unwrap_or(1).max(1);
-    let next = results.more.then(|| url(query.place, page + 1));
+    let next = results.more.then(|| url(place, page + 1));
     let places = Place::ALL.map(|place| (place, url(place, 1))).to_vec();
-    let place = query.place;
     let share = visit.viewer.share(&hub);
     let hits = share.run(move |_| {
         let hits = results.found.into_iter();
@@ -130,6 +162,7 @@ pub(crate) async fn get(
     let hits = hits.await?;
     render(&SearchPage {
         visit,
+        place,
         query,
         places,
         hits,

@@ -22,8 +22,8 @@ pub(crate) struct SearchQuery {
     pub(crate) q: String,
     /// Where to search.
     #[serde(default, rename = "in")]
-    #[param(inline)]
-    pub(crate) place: Place,
+    #[param(inline, value_type = Place, required = false)]
+    pub(crate) place: Option<Place>,
     /// The page number, from 1.
     #[serde(default)]
     pub(crate) page: Option<u32>,
@@ -45,9 +45,15 @@ pub(crate) async fn get(
     query: Result<Query<SearchQuery>, axum::extract::rejection::QueryRejection>,
 ) -> Result<Json<SearchResults>, HttpError> {
     let Query(query) = query.map_err(|_| {
-        HttpError::malformed("the query must be ?q=WORDS&in=PLACE&page=NUMBER, with PLACE dots, branches, tags or commits")
+        HttpError::malformed("the query must be ?q=WORDS&in=PLACE&page=NUMBER, with PLACE dots, branches, tags, commits or tables")
     })?;
     let words = Words::new(&query.q);
-    let found = search::search(&hub, viewer.id(), &words, query.place, query.page);
+    let found = search::search(
+        &hub,
+        viewer.id(),
+        &words,
+        query.place.unwrap_or_default(),
+        query.page,
+    );
     Ok(Json(found.await?))
 }

@@ -18,5 +18,6 @@ pub(crate) async fn get() -> Json<HubVersion> {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         protocol: PROTOCOL_VERSION,
         commits_without_data: true,
+        databases: true,
     })
 }

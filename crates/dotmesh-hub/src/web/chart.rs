@@ -1,5 +1,7 @@
 //! Bar charts, which the template `chart.html` draws as SVG.
 
+use jiff::Timestamp;
+
 /// The width of a bar with the gap after it, in units of the picture.
 pub(crate) const BAR_WIDTH: usize = 10;
 
@@ -39,16 +41,25 @@ pub(crate) struct Chart {
     pub(crate) label: &'static str,
     /// The amount of the highest bar, as text.
     pub(crate) most: String,
+    /// The days of the first and the last bar.
+    pub(crate) ends: Option<[String; 2]>,
     pub(crate) bars: Vec<Bar>,
 }
 
 impl Chart {
-    /// Creates a chart. `show` formats the amount of the highest bar.
-    pub(crate) fn new(label: &'static str, bars: Vec<Bar>, show: fn(u64) -> String) -> Self {
+    /// Creates a chart. `show` formats the amount of the highest bar. `ends` are the times of the first and the last
+    /// bar.
+    pub(crate) fn new(
+        label: &'static str,
+        bars: Vec<Bar>,
+        show: fn(u64) -> String,
+        ends: Option<[Timestamp; 2]>,
+    ) -> Self {
         let most = bars.iter().map(Bar::sum).max().unwrap_or_default();
         Self {
             label,
             most: show(most),
+            ends: ends.map(|ends| ends.map(|end| end.strftime("%Y-%m-%d").to_string())),
             bars,
         }
     }
@@ -98,7 +109,7 @@ mod tests {
                 title: String::new(),
                 parts: parts.iter().enumerate().map(|(n, amount)| (*amount, n)).collect(),
             });
-            let chart = Chart::new("", bars.collect(), |amount| amount.to_string());
+            let chart = Chart::new("", bars.collect(), |amount| amount.to_string(), None);
             for bar in &chart.bars {
                 let blocks = chart.blocks(bar);
                 let there = bar.parts.iter().filter(|(amount, _)| *amount > 0);

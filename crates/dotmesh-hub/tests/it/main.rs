@@ -28,6 +28,7 @@ mod cli;
 mod connectivity;
 mod cuts;
 mod damage;
+mod databases;
 mod deltas;
 mod device_logins;
 mod dot_pages;

@@ -2,6 +2,7 @@
 
 use std::sync::atomic::{AtomicI64, Ordering};
 
+use dotmesh_api::HubClient;
 use dotmesh_hub_service::settings::{Settings, SignUp};
 use dotmesh_model::ambient::Clock;
 use jiff::Timestamp;
@@ -18,6 +19,7 @@ struct Stage {
     alice: Browser,
     bob: Browser,
     commits: [Made; 2],
+    client: HubClient,
 }
 
 impl Stage {
@@ -63,6 +65,7 @@ impl Stage {
             alice,
             bob,
             commits: [first, second],
+            client,
         }
     }
 }
@@ -195,4 +198,40 @@ async fn pages_of_errors() {
     assert_eq!(refused.status, StatusCode::FORBIDDEN);
     insta::assert_snapshot!("protected_branch", of_page(&refused.body));
     drop(stage.hub);
+}
+
+/// A summary of a commit: 10 or 11 users, one of whom is named like a script.
+fn summary(rows: u64, changes: serde_json::Value) -> dotmesh_rows::model::DatabaseSummary {
+    let mut summary = crate::databases::example();
+    summary["tables"][1]["rows"] = rows.into();
+    summary["tables"][1]["columns"][1]["type"] = "text<script>".into();
+    summary["changes"] = changes;
+    serde_json::from_value(summary).unwrap()
+}
+
+#[tokio::test]
+async fn pages_of_databases() {
+    let mut stage = Stage::new().await;
+    let [first, second] = stage.commits.clone().map(|made| made.id);
+    let client = stage.client;
+    let app = dot("alice/app");
+    let mut changes = crate::databases::example()["changes"].clone();
+    changes[1]["row"]["after"][1] = "<script>fred</script>".into();
+    let before = summary(10, serde_json::json!([]));
+    client.send_databases(&app, first, &before).await.unwrap();
+    let alice = &mut stage.alice;
+    let compare = format!("/alice/app/compare/{first}...{second}");
+    insta::assert_snapshot!("databases_unknown", shown(alice, &compare).await);
+    let after = summary(11, changes);
+    client.send_databases(&app, second, &after).await.unwrap();
+    let commit = format!("/alice/app/commit/{second}");
+    insta::assert_snapshot!("databases_of_commit", shown(alice, &commit).await);
+    insta::assert_snapshot!("databases_of_dot", shown(alice, "/alice/app").await);
+    insta::assert_snapshot!("databases_compared", shown(alice, &compare).await);
+    let swapped = format!("/alice/app/compare/{second}...{first}");
+    insta::assert_snapshot!("databases_swapped", shown(alice, &swapped).await);
+    insta::assert_snapshot!(
+        "search_tables",
+        shown(alice, "/-/search?q=user&in=tables").await
+    );
 }

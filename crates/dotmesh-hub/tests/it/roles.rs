@@ -135,6 +135,9 @@ const TABLE: &[Row] = &[
     ("DELETE", "/api/v1/dots/{namespace}/{dot}/collaborators/{user}", 204, ADMINISTER, ""),
     ("GET", "/api/v1/dots/{namespace}/{dot}/commits?head=00000000000000000000000000000000", 200, READ, ""),
     ("GET", "/api/v1/dots/{namespace}/{dot}/without-data", 200, READ, ""),
+    ("PUT", "/api/v1/dots/{namespace}/{dot}/commits/{commit}/databases", 404, CHANGE, r#"{"version":1,"tables":[]}"#),
+    ("GET", "/api/v1/dots/{namespace}/{dot}/commits/{commit}/databases", 404, READ, ""),
+    ("DELETE", "/api/v1/dots/{namespace}/{dot}/commits/{commit}/databases", 404, MAINTAIN, ""),
     ("GET", "/api/v1/dots/{namespace}/{dot}/refs/{reference}", 200, READ, ""),
     ("POST", "/api/v1/dots/{namespace}/{dot}/objects", 200, READ, ""),
     ("POST", "/api/v1/dots/{namespace}/{dot}/uploads", 201, PUSH, ""),
@@ -268,6 +271,7 @@ fn path(pattern: &str, dot: &DotName, upload: &str) -> String {
         .replace("{branch}", "master")
         .replace("{*branch}", "master")
         .replace("{tag}", "v1")
+        .replace("{commit}", "00000000000000000000000000000001")
         .replace("{note}", "0")
         .replace("{webhook}", "0")
         .replace("{delivery}", "0")

@@ -18,6 +18,7 @@ use dotmesh_api::hub_client;
 use dotmesh_api::node::{Fetch, Transfer, TransferEvent};
 use dotmesh_model::{CommitId, CommitRecord};
 use dotmesh_pool::{DotFile, FormatFile};
+use dotmesh_rows::model::DatabaseSummary;
 use dotmesh_store::{
     FilePage, FrameDecoder, Group, Kind, Object, PackReader, PackStore, PackWriter, Root,
     StoredFrame, StoredPackReader, TreePage, references,
@@ -160,6 +161,7 @@ fn tell(name: &str, bytes: &[u8]) -> String {
         ("hub", "dot.json") => tell_json::<HubDot>(bytes),
         ("hub", "grant.json") => tell_json::<GrantAccess>(bytes),
         ("hub", "commits.json") => tell_json::<CommitList>(bytes),
+        ("hub", "databases.json") => tell_json::<DatabaseSummary>(bytes),
         ("hub", "upload.json") => tell_json::<Upload>(bytes),
         ("hub", "finish.json") => tell_json::<FinishUpload>(bytes),
         ("hub", "problem.json") => tell_json::<Problem>(bytes),

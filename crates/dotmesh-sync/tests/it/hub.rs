@@ -344,6 +344,7 @@ async fn a_hub_of_another_protocol_is_refused_with_what_to_do() {
             version: "9.0.0".to_owned(),
             protocol,
             commits_without_data: false,
+            databases: false,
         };
         let app = Router::new().route("/api/v1/version", get(async || Json(version)));
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0")

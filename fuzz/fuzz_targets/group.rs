@@ -40,7 +40,9 @@ fuzz_target!(|input: Input| {
     let stored = encode_group(&objects, Some((base, &below)), level).expect("it fits again");
     let group = Group::parse(&stored).expect("what the encoder makes is a group");
     for (number, object) in objects.iter().enumerate() {
-        let bytes = group.decompress_through(Some(&below), number).expect("and whole");
+        let bytes = group
+            .decompress_through(Some(&below), number)
+            .expect("and whole");
         assert_eq!(bytes.object(&group, number).as_ref(), Ok(object));
     }
     let mut damaged = stored.to_vec();

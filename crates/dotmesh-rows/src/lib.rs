@@ -1,7 +1,7 @@
 //! Rows of databases: what is in a copy of a database's files, and what differs between two copies.
 //!
-//! [`model`] has the types that programs exchange. [`detect`](crate::detect) finds databases in a folder. An [`Adapter`] reads
-//! one that a server has opened, through a [`Client`] that runs the database's own client program. [`compare`](crate::compare)
+//! [`model`] has the types that programs exchange. [`detect`] finds databases in a folder. An [`Adapter`] reads
+//! one that a server has opened, through a [`Client`] that runs the database's own client program. [`compare`]
 //! reads two of them side by side, in bounded memory. This crate starts no server, and knows nothing of Docker and HTTP.
 
 pub mod compose;

@@ -33,6 +33,9 @@ pub struct ProjectFile {
     /// What the hook of `dm hook install` does if git changes to a branch that the dot does not have.
     #[serde(default)]
     pub on_new_branch: OnNewBranch,
+    /// What `dm push` tells the hub of the databases in the pushed commits.
+    #[serde(default)]
+    pub rows: PushedRows,
     /// What `dm env` prints besides the ports. `${WEB_PORT}` stands for a value that it prints itself.
     #[serde(default)]
     pub env: BTreeMap<String, String>,
@@ -50,6 +53,20 @@ pub enum OnNewBranch {
     Fork,
     /// Nothing.
     Ignore,
+}
+
+/// What a push tells of databases: `off`: nothing; `counts`: tables, columns and row counts; `changes`: the changed rows, too.
+/// To a public dot, `changes` in this file sends counts.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, ToSchema, clap::ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum PushedRows {
+    /// Nothing.
+    #[default]
+    Off,
+    /// The tables, their columns and row counts.
+    Counts,
+    /// Also the rows that differ from the parent's.
+    Changes,
 }
 
 /// A command to run in a new fork.

@@ -13,9 +13,13 @@ use crate::context::Context;
 use crate::dot_word::{self, DotWord};
 use crate::error::{CliError, Result};
 use crate::fetch;
+use crate::hub;
 use crate::output::Human;
+use crate::project_file::PushedRows;
 use crate::transfer::{self, Plan, Transferred};
 use crate::ui::Ui;
+
+mod rows;
 
 /// Send commits that the hub does not have yet
 ///
@@ -30,6 +34,9 @@ use crate::ui::Ui;
 ///
 /// A push never makes a branch of the hub leave commits, unless --force-with-lease says where the branch is. Commits that a
 /// branch has left stay on the hub under their ids, and 'dm clone DOT@ID' gets them. A protected branch leaves none.
+///
+/// With --rows, the hub's pages show tables, row counts and changed rows of the newest commits. The databases are opened on
+/// copies, for at most 30 s. A push to a public dot sends changed rows only with --rows changes on the command line.
 ///
 /// With a branch, the branches that it was started from are pushed too, up to the commit where it began. Stderr names each
 /// pushed branch, with the number of its new commits.
@@ -75,6 +82,11 @@ pub struct Args {
     /// To a public dot, push files that look like secrets, too
     #[arg(long)]
     allow_secrets: bool,
+
+    /// Tell the hub what is in the databases of the pushed commits: `counts` of rows, or the `changes` of rows, too [default:
+    /// `rows` in the app's dotmesh.toml, else `off`]
+    #[arg(long, value_name = "WHAT")]
+    rows: Option<PushedRows>,
 
     /// Use at most this many bytes a second of the network, such as 500KB or 2MB
     #[arg(long, value_name = "RATE", value_parser = transfer::parse_rate)]
@@ -158,6 +170,14 @@ pub(super) async fn run(context: &Context, args: Args) -> Result<Pushed> {
     let hub = plan.remote.hub()?;
     let outcome = &transferred.outcome;
     let remote_dot = outcome.renamed.as_ref().unwrap_or(&plan.remote_dot);
+    let dots = (&plan.local, remote_dot);
+    let client = hub::client(&plan.remote)?;
+    if let Err(error) = rows::send(context, &node, &client, dots, outcome, args.rows).await {
+        context.ui.warning(&format!(
+            "the push is done, but the hub was not told of the databases: {}",
+            error.message()
+        ));
+    }
     Ok(Pushed {
         permalinks: permalinks(&hub, remote_dot, outcome),
         transferred,

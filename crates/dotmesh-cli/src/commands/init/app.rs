@@ -165,6 +165,9 @@ fn text(dot: &DotName, document: &Document) -> String {
          # It needs git's hook, which 'dm hook install' adds.\n\
          # on-new-branch = \"ask\"\n\
          \n\
+         # What 'dm push' tells the hub of databases: \"off\", \"counts\" of rows, or \"changes\", too.\n\
+         # rows = \"off\"\n\
+         \n\
          # Commands that run in a new fork, such as migrations, in this order.\n\
          # [[after-fork]]\n\
          # service = {first:?}\n\

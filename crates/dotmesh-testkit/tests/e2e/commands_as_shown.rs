@@ -156,7 +156,10 @@ fn blocks_of_templates() -> Result<BTreeSet<String>> {
     // It asks at a terminal before it starts anything. run.rs runs it.
     ensure!(ids.remove("commands-at-once"), "no page shows 'dm run'");
     // It builds everything in release mode. `scripts/check-setups.sh` tries its set-up.
-    ensure!(ids.remove("commands-install"), "no page says how to install");
+    ensure!(
+        ids.remove("commands-install"),
+        "no page says how to install"
+    );
     Ok(ids)
 }
 

@@ -13,7 +13,6 @@ mod flips;
 mod model;
 mod operations;
 mod proxy;
-mod repack;
 mod report;
 mod rows;
 mod step;

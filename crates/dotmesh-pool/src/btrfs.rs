@@ -16,9 +16,12 @@ mod fit;
 mod image;
 mod ioctl;
 mod items;
+mod lost_writes;
+mod mapping;
 mod usage;
 
 use image::Image;
+use lost_writes::Flush;
 
 /// Where the pool is.
 #[derive(Debug, Clone)]
@@ -50,6 +53,7 @@ pub(crate) struct Btrfs {
     root: PathBuf,
     image: Option<Image>,
     sizes: usage::SizeCache,
+    flush: Flush,
 }
 
 impl BtrfsPlace {
@@ -129,6 +133,7 @@ impl Btrfs {
             });
         }
         let pool = Self {
+            flush: Flush::new(&root)?,
             root,
             image,
             sizes: usage::SizeCache::default(),
@@ -178,13 +183,10 @@ impl Driver for Btrfs {
         let (parent, name) = split(to);
         let from_folder = open(from)?;
         let parent = open(parent)?;
-        if mode == Mode::Frozen {
+        if !ioctl::is_read_only(from_folder.as_fd()).during("look at", from)? {
             // Taking a snapshot first flushes dirty data. Writes during that time may or may not be in the snapshot. A
-            // flush in advance makes that time short. If the first flush fails, it may report an earlier write of
-            // another program, so a second one decides.
-            rustix::fs::syncfs(&from_folder)
-                .or_else(|_| rustix::fs::syncfs(&from_folder))
-                .during("flush", from)?;
+            // flush in advance makes that time short, and notices what the disk refuses.
+            self.flush.flush()?;
         }
         ioctl::create_snapshot(
             parent.as_fd(),
@@ -257,7 +259,11 @@ impl Driver for Btrfs {
 
     fn fit(&self) -> Result<Room, PoolError> {
         if let Some(image) = &self.image {
-            return image.fit();
+            let room = image.fit()?;
+            if let Some(disk) = &room.disk {
+                self.flush.disk_has(disk.free);
+            }
+            return Ok(room);
         }
         Ok(Room {
             read_only: self.is_read_only()?,

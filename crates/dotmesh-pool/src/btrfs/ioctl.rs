@@ -96,10 +96,19 @@ pub(super) fn destroy_subvolume(parent: BorrowedFd<'_>, child: &OsStr) -> Result
     unsafe { ioctl(parent, Setter::<SNAP_DESTROY, _>::new(args)) }
 }
 
+fn flags(top: BorrowedFd<'_>) -> Result<u64> {
+    // SAFETY: this ioctl writes a `__u64`, of which any bytes are valid.
+    unsafe { ioctl(top, Getter::<SUBVOL_GETFLAGS, u64>::new()) }
+}
+
+/// Whether a subvolume is read-only. Fails for any folder but the top directory of a subvolume.
+pub(super) fn is_read_only(top: BorrowedFd<'_>) -> Result<bool> {
+    Ok(flags(top)? & FLAG_READ_ONLY != 0)
+}
+
 /// Makes a read-only subvolume writable. `top` is its top directory.
 pub(super) fn make_writable(top: BorrowedFd<'_>) -> Result<()> {
-    // SAFETY: this ioctl writes a `__u64`, of which any bytes are valid.
-    let flags: u64 = unsafe { ioctl(top, Getter::<SUBVOL_GETFLAGS, u64>::new()) }?;
+    let flags = flags(top)?;
     if flags & FLAG_READ_ONLY == 0 {
         return Ok(());
     }

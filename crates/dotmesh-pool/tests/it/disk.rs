@@ -8,10 +8,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use dotmesh_pool::{BtrfsPlace, Pool};
+use dotmesh_model::SubdotName;
+use dotmesh_pool::{BtrfsPlace, Pool, PoolError};
 use rustix::fs::{FallocateFlags, StatVfsMountFlags, fallocate, statvfs, syncfs};
 
-use crate::world::{World, losetup, run};
+use crate::world::{World, losetup, record, run};
 
 const MIB: u64 = 1 << 20;
 
@@ -272,6 +273,82 @@ async fn a_pool_on_a_full_disk_opens_again() {
     let pool = Disk::open(&world).await;
     assert_eq!(pool.dots().await.unwrap().whole.len(), 1);
     assert!(is_whole(&world.path("pool").join("first"), 100));
+}
+
+/// A file to which a program has written on a full disk, without a sync. Returns its path and its content, which is now in the
+/// kernel's cache only.
+async fn refused(disk: &Disk) -> (PathBuf, Vec<u8>) {
+    disk.world.create_dot(&disk.pool).await;
+    let file = disk.world.subdot(&disk.pool).await.join("rows");
+    let written = noise(1, 40 << 20);
+    std::fs::write(&file, &written).unwrap();
+    disk.world.commit(&disk.pool, 1).await;
+    disk.fill(disk.free());
+    let more = noise(2, 10 << 20);
+    let mut opened = File::options().append(true).open(&file).unwrap();
+    opened.write_all(&more).unwrap();
+    let synced = opened.sync_data().unwrap_err();
+    assert_eq!(synced.kind(), ErrorKind::StorageFull);
+    let all = [written, more].concat();
+    assert!(std::fs::read(&file).unwrap() == all, "programs see it");
+    (file, all)
+}
+
+fn noise(seed: u32, bytes: usize) -> Vec<u8> {
+    let words = (0..bytes / 4).zip(0_u32..);
+    let words = words.map(|(_, n)| {
+        (n ^ (seed << 24))
+            .wrapping_mul(2_654_435_761)
+            .rotate_left(n % 31)
+    });
+    words.flat_map(u32::to_le_bytes).collect()
+}
+
+/// The content that a restart of the machine would leave.
+fn read_from_disk(path: &Path) -> Vec<u8> {
+    let file = File::open(path).unwrap();
+    rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::DontNeed).unwrap();
+    std::fs::read(path).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_commit_has_what_a_full_disk_has_refused_before() {
+    let disk = Disk::new(1500 * MIB).await;
+    let (file, written) = refused(&disk).await;
+    let parent = disk.world.head(&disk.pool).await;
+    let record = record(2, parent);
+    let (dot, branch) = (&disk.world.dot, &disk.world.master);
+    let commit = async |pool: &Pool| pool.commit(dot, branch, record.id, record.encode()).await;
+    // While the disk is full, a commit would lack the bytes.
+    let refused = commit(&disk.pool).await.unwrap_err();
+    assert!(matches!(refused, PoolError::Full { .. }), "{refused}");
+    // A killed daemon forgets the error, which the kernel tells of once.
+    let pool = Disk::open(&disk.world).await;
+    let still = commit(&pool).await.unwrap_err();
+    assert!(matches!(still, PoolError::Full { .. }), "{still}");
+
+    disk.empty();
+    let pool = Disk::open(&disk.world).await;
+    commit(&pool).await.unwrap();
+    let copy = pool.copy_commit(dot, record.id).await.unwrap();
+    let subdot = SubdotName::default_subdot().to_string();
+    let committed = copy.data().join(subdot).join("rows");
+    assert!(read_from_disk(&committed) == written);
+    assert!(read_from_disk(&file) == written);
+    assert!(!disk.path("lost-writes").exists());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_full_disk_has_refused_is_written_when_it_has_room() {
+    let disk = Disk::new(1500 * MIB).await;
+    let (file, written) = refused(&disk).await;
+    disk.pool.fit().await.unwrap();
+    disk.empty();
+    until("the writes", async || {
+        disk.pool.fit().await.unwrap();
+        read_from_disk(&file) == written
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

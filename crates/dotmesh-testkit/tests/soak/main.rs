@@ -13,6 +13,7 @@ mod flips;
 mod model;
 mod operations;
 mod proxy;
+mod repack;
 mod report;
 mod rows;
 mod step;

@@ -66,6 +66,7 @@ impl World {
             Operation::DeleteAndClone => self.delete_and_clone(node, strikes).await,
             Operation::DeleteOnHub { roll } => self.delete_on_hub(node, roll, strikes).await,
             Operation::Throwaway { roll } => self.throwaway(roll, strikes).await,
+            Operation::Repack { roll } => self.repack(node, roll, strikes).await,
             Operation::FlipOnHub { roll } => self.flip_on_hub(node, roll).await,
             Operation::FlipInPool { roll } => self.flip_in_pool(node, roll).await,
         }

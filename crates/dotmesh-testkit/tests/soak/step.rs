@@ -27,6 +27,8 @@ pub(crate) enum Operation {
     DeleteOnHub { roll: u64 },
     /// Makes a dot, pushes it, deletes it on the node and on the hub, and restores it on the hub.
     Throwaway { roll: u64 },
+    /// A repack, a garbage collection and a check of the hub's store.
+    Repack { roll: u64 },
     /// A push, a flipped bit in its pack on the hub, and a pull by the other node.
     FlipOnHub { roll: u64 },
     /// A commit, a flipped bit in the commit's data in the pool, and a push.
@@ -99,6 +101,7 @@ impl Step {
             (2, Operation::DeleteAndClone),
             (2, Operation::DeleteOnHub { roll }),
             (2, Operation::Throwaway { roll }),
+            (4, Operation::Repack { roll }),
             (3, Operation::FlipOnHub { roll }),
             (3, Operation::FlipInPool { roll }),
         ]);
@@ -134,6 +137,7 @@ impl Operation {
                 | Operation::DeleteAndClone
                 | Operation::DeleteOnHub { .. }
                 | Operation::Throwaway { .. }
+                | Operation::Repack { .. }
         )
     }
 }

@@ -18,6 +18,7 @@ use crate::timing::Timing;
 
 mod bollard_engine;
 mod details;
+mod failures;
 mod processes;
 #[cfg(test)]
 pub(crate) mod scripted;

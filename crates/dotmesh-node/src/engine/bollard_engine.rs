@@ -15,7 +15,8 @@ use bollard::query_parameters::{
 use futures::{FutureExt as _, StreamExt as _};
 use tokio::sync::{OnceCell, mpsc};
 
-use super::details::{about, cause, inspected, is_going, places_without_copy, state};
+use super::details::{about, inspected, is_going, places_without_copy, state};
+use super::failures::{explained, failed};
 use super::processes::namespaces;
 use super::throwaway::{self, Workshop};
 use super::unpack::unpack;
@@ -389,7 +390,7 @@ impl Engine for BollardEngine {
     fn start<'a>(&'a self, id: &'a str) -> Answer<'a, ()> {
         async move {
             let started = self.client().await?.start_container(id, None).await;
-            self.done(id, started).await
+            self.done(id, started).await.map_err(explained)
         }
         .boxed()
     }
@@ -568,24 +569,5 @@ async fn listen(client: &Docker, tell: &mpsc::Sender<Change>) {
         if let Err(mpsc::error::TrySendError::Closed(_)) = tell.try_send(Change::Container) {
             return;
         }
-    }
-}
-
-pub(super) fn failed(error: bollard::errors::Error) -> EngineError {
-    match error {
-        bollard::errors::Error::DockerResponseServerError {
-            status_code,
-            message,
-        } => {
-            let going = message.contains("is marked for removal")
-                || message.contains("removal of container")
-                || message.contains("is already in progress");
-            if status_code == 404 || status_code == 409 && going {
-                EngineError::Gone
-            } else {
-                EngineError::Refused(message)
-            }
-        }
-        other => EngineError::Unreachable(cause(&other)),
     }
 }

@@ -1,7 +1,6 @@
 //! Converts the API's description of a container.
 
 use std::collections::HashSet;
-use std::error::Error;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -12,15 +11,6 @@ use bollard::models::{
 
 use super::processes::namespace_of;
 use super::{About, Container, Health, Inspected, State};
-
-/// The innermost cause of an error. The others only say that a request has failed.
-pub(super) fn cause(error: &(dyn Error + 'static)) -> String {
-    let mut innermost = error;
-    while let Some(source) = innermost.source() {
-        innermost = source;
-    }
-    innermost.to_string()
-}
 
 /// The Engine's name and version. Podman tells its own among the components, beside that of the API.
 pub(super) fn about(version: SystemVersion) -> About {

@@ -20,7 +20,7 @@ use tokio::io::AsyncWriteExt as _;
 use tokio::sync::mpsc;
 
 use super::EngineError;
-use super::bollard_engine::failed;
+use super::failures::failed;
 
 type Result<T> = std::result::Result<T, EngineError>;
 

@@ -7,8 +7,8 @@ use bollard::Docker;
 use bollard::models::VolumeCreateRequest;
 use bollard::query_parameters::{ListContainersOptionsBuilder, RemoveVolumeOptions};
 
-use super::bollard_engine::failed;
 use super::details::state;
+use super::failures::failed;
 use super::{EngineError, State};
 
 type Result<T> = std::result::Result<T, EngineError>;

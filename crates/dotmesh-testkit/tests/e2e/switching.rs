@@ -56,6 +56,23 @@ impl Node {
             .await
     }
 
+    /// Waits until the containers run on one branch. Restarts Docker first if `dm list` advises it, since Docker 20.10
+    /// may be unable to start a container that it was stopping when it was killed.
+    async fn consistent_as_advised(&self, dot: &str, containers: &[&str]) -> Result<String> {
+        let outcome = wait_for("the containers to run, or advice", SOON, async || {
+            if self.run("dm list").await.stderr.contains("Restart Docker") {
+                return Ok(None);
+            }
+            self.consistent(dot, containers).await.map(Some)
+        });
+        if let Some(branch) = outcome.await? {
+            return Ok(branch);
+        }
+        self.machine.stop_docker().await?;
+        self.machine.start_docker().await?;
+        self.until_consistent(dot, containers).await
+    }
+
     async fn let_slow_stop(&self) {
         self.ok("touch $HOME/slow/go").await;
     }
@@ -452,7 +469,7 @@ async fn a_switch_that_docker_dies_in_is_finished() -> Result<()> {
         node.let_slow_stop().await;
         node.machine.start_docker().await?;
         node.ok("touch $HOME/base/healthy").await;
-        let seen = node.until_consistent("app", &containers).await;
+        let seen = node.consistent_as_advised("app", &containers).await;
         let seen = seen.unwrap_or_else(|error| panic!("{error:#} {}", node.daemon.log()));
         let checkout = checkout.await?;
         assert!(

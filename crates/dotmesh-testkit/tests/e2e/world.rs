@@ -291,22 +291,27 @@ impl Node {
     /// Waits until the containers run, and all see the branch that `dm list` shows. Returns the branch.
     pub(crate) async fn until_consistent(&self, dot: &str, containers: &[&str]) -> Result<String> {
         wait_for("the containers to run on one branch", SOON, async || {
-            let list = self.run("dm list -H").await;
-            let row = list.stdout.lines().find(|row| row.starts_with(dot));
-            let branch = row.and_then(|row| row.split('\t').nth(1));
-            let branch = branch.with_context(|| list.to_string())?;
-            for container in containers {
-                let seen = self
-                    .run(&format!("docker exec {container} cat /v/branch"))
-                    .await;
-                ensure!(
-                    seen.status.success() && seen.stdout.trim() == branch,
-                    "dm list says {branch}, but {seen}"
-                );
-            }
-            Ok(branch.to_owned())
+            self.consistent(dot, containers).await
         })
         .await
+    }
+
+    /// The branch that all of the containers run on, which must be the one that `dm list` says.
+    pub(crate) async fn consistent(&self, dot: &str, containers: &[&str]) -> Result<String> {
+        let list = self.run("dm list -H").await;
+        let row = list.stdout.lines().find(|row| row.starts_with(dot));
+        let branch = row.and_then(|row| row.split('\t').nth(1));
+        let branch = branch.with_context(|| list.to_string())?;
+        for container in containers {
+            let seen = self
+                .run(&format!("docker exec {container} cat /v/branch"))
+                .await;
+            ensure!(
+                seen.status.success() && seen.stdout.trim() == branch,
+                "dm list says {branch}, but {seen}"
+            );
+        }
+        Ok(branch.to_owned())
     }
 
     /// The start times of containers, in a format that sorts by time.

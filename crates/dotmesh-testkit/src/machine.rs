@@ -36,12 +36,12 @@ const UNSHARE: &[&str] = &[
 /// The script of a machine's first process. The machine has its own /run, /etc, /var/lib and home folder, or a whole
 /// root of its own. Databases and disk images are not on the overlays, because overlays do not support them. The shell
 /// stays the parent of `cat`, so that it also reaps orphaned processes. It unmounts the disk images that others have
-/// mounted, because these would otherwise stay busy as long as the machine lives.
+/// mounted, because these would otherwise stay busy as long as the machine lives. Any of these mounts may vanish meanwhile.
 const BOOT: &str = r#"
     folder=$1 name=$2 root=$3 built=$4 cgroup=$5
     ip link set lo up
     hostname "$name"
-    awk '$1 ~ "^/dev/loop" { print $2 }' /proc/mounts | xargs -r umount -l
+    awk '$1 ~ "^/dev/loop" { print $2 }' /proc/mounts | xargs -r umount -l 2>/dev/null || :
     overlay() {
         mkdir -p "$folder/$2" "$folder/work/$2" "$3"
         mount -t overlay overlay -o "lowerdir=$1,upperdir=$folder/$2,workdir=$folder/work/$2" "$3"

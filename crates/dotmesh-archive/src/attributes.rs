@@ -18,23 +18,23 @@ pub struct Time {
 
 /// An extended attribute.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Xattr {
+pub struct ExtendedAttribute {
     pub name: Vec<u8>,
     pub value: Vec<u8>,
 }
 
 /// The attributes of an inode.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Attributes {
+pub struct InodeAttributes {
     /// The twelve permission bits.
     pub mode: u16,
     pub uid: u32,
     pub gid: u32,
     pub mtime: Time,
-    pub xattrs: Vec<Xattr>,
+    pub xattrs: Vec<ExtendedAttribute>,
 }
 
-impl Attributes {
+impl InodeAttributes {
     /// Reads them from a `stat`, without extended attributes.
     pub(crate) fn of(stat: &Stat) -> Self {
         Self {
@@ -116,7 +116,7 @@ fn is_kept(xattr: &[u8]) -> bool {
 }
 
 /// The kept extended attributes of an open inode, sorted by name.
-pub(crate) fn xattrs(of: BorrowedFd<'_>) -> io::Result<Vec<Xattr>> {
+pub(crate) fn xattrs(of: BorrowedFd<'_>) -> io::Result<Vec<ExtendedAttribute>> {
     let mut list = match rustix::fs::flistxattr_query(of) {
         Ok(0) | Err(Errno::OPNOTSUPP) => return Ok(Vec::new()),
         length => vec![0; length?],
@@ -135,7 +135,7 @@ pub(crate) fn xattrs(of: BorrowedFd<'_>) -> io::Result<Vec<Xattr>> {
         };
         value.truncate(length);
         let name = name.to_owned();
-        xattrs.push(Xattr { name, value });
+        xattrs.push(ExtendedAttribute { name, value });
     }
     xattrs.sort_unstable();
     Ok(xattrs)

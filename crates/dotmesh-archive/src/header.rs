@@ -1,7 +1,7 @@
 //! The header of a tar entry: the fixed block of POSIX 1988. If a value does not fit into it, a block of pax records
 //! comes first.
 
-use crate::attributes::{Attributes, Time};
+use crate::attributes::{InodeAttributes, Time};
 use crate::records::Records;
 
 pub(crate) const BLOCK: usize = 512;
@@ -48,7 +48,7 @@ pub fn padding(size: u64) -> &'static [u8] {
 }
 
 /// Returns the header blocks of an entry.
-pub fn header(mut name: Vec<u8>, kind: EntryKind<'_>, attributes: &Attributes) -> Vec<u8> {
+pub fn header(mut name: Vec<u8>, kind: EntryKind<'_>, attributes: &InodeAttributes) -> Vec<u8> {
     let mut records = Records::default();
     if let EntryKind::Folder = kind {
         name.push(b'/');

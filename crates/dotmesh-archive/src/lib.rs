@@ -16,11 +16,11 @@ mod unpack;
 
 use std::os::fd::BorrowedFd;
 
-pub use attributes::{Attributes, Time, Xattr};
+pub use attributes::{ExtendedAttribute, InodeAttributes, Time};
 pub use counters::Counters;
 pub use error::ArchiveError;
 pub use header::{END, EntryKind, header, padding};
-pub use pack::{LeftOut, finish, measure, pack};
+pub use pack::{Omitted, finish, measure, pack};
 pub use pipe::{PipeReader, PipeWriter, pipe};
 pub use unpack::{Rights, unpack};
 
@@ -29,7 +29,7 @@ pub fn copy(
     from: BorrowedFd<'_>,
     to: BorrowedFd<'_>,
     counters: &Counters,
-) -> Result<LeftOut, ArchiveError> {
+) -> Result<Omitted, ArchiveError> {
     let (mut writer, reader) = pipe();
     std::thread::scope(|scope| {
         let packing = scope.spawn(move || {

@@ -7,7 +7,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, SeekFrom, Stat};
 use rustix::io::Errno;
 
-use crate::attributes::{Attributes, xattrs};
+use crate::attributes::{InodeAttributes, xattrs};
 use crate::counters::Counters;
 use crate::error::{ArchiveError, OnDisk as _, shown};
 use crate::header::{BLOCK, END, EntryKind, header, padding};
@@ -21,14 +21,14 @@ const PIECE: usize = 256 << 10;
 
 /// What an archive or a folder lacks, as it cannot be kept: sockets and devices.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct LeftOut {
+pub struct Omitted {
     /// How many there were.
     pub count: u64,
     /// The first names.
     pub first: Vec<String>,
 }
 
-impl LeftOut {
+impl Omitted {
     pub(crate) fn note(&mut self, name: &[u8]) {
         self.count += 1;
         if self.first.len() < NAMED {
@@ -51,12 +51,12 @@ pub fn pack(
     top: &[u8],
     out: &mut impl Write,
     counters: &Counters,
-) -> Result<LeftOut, ArchiveError> {
+) -> Result<Omitted, ArchiveError> {
     let mut pack = Pack {
         out,
         counters,
         links: HashMap::new(),
-        left_out: LeftOut::default(),
+        left_out: Omitted::default(),
     };
     pack.walk(folder, top)?;
     Ok(pack.left_out)
@@ -106,7 +106,7 @@ struct Pack<'a, W> {
     counters: &'a Counters,
     /// The first names of the files that have several, by device and inode.
     links: HashMap<(u64, u64), Vec<u8>>,
-    left_out: LeftOut,
+    left_out: Omitted,
 }
 
 struct Open {
@@ -181,7 +181,11 @@ impl<W: Write> Pack<'_, W> {
         let inode = (stat.st_dev, stat.st_ino);
         if is_several && let Some(first) = self.links.get(&inode) {
             let first = first.clone();
-            self.header(path, EntryKind::HardLink(&first), &Attributes::of(stat))?;
+            self.header(
+                path,
+                EntryKind::HardLink(&first),
+                &InodeAttributes::of(stat),
+            )?;
             return Ok(None);
         }
         let flags = OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
@@ -198,7 +202,7 @@ impl<W: Write> Pack<'_, W> {
             FileType::Symlink => {
                 let target = rustix::fs::readlinkat(at, name, Vec::new()).on_disk("read", path)?;
                 let link = EntryKind::Symlink(target.as_bytes());
-                self.header(path, link, &Attributes::of(stat))?;
+                self.header(path, link, &InodeAttributes::of(stat))?;
             }
             FileType::Fifo => {
                 let fifo = open(OFlags::RDONLY).on_disk("open", path)?;
@@ -301,7 +305,7 @@ impl<W: Write> Pack<'_, W> {
         &mut self,
         name: &[u8],
         kind: EntryKind<'_>,
-        attributes: &Attributes,
+        attributes: &InodeAttributes,
     ) -> Result<(), ArchiveError> {
         self.put(&header(name.to_vec(), kind, attributes))?;
         self.counters.add_entry()
@@ -318,10 +322,14 @@ fn is_gone(error: &io::Error) -> bool {
         .any(|errno| error.raw_os_error() == Some(errno.raw_os_error()))
 }
 
-fn with_xattrs(stat: &Stat, open: BorrowedFd<'_>, path: &[u8]) -> Result<Attributes, ArchiveError> {
-    Ok(Attributes {
+fn with_xattrs(
+    stat: &Stat,
+    open: BorrowedFd<'_>,
+    path: &[u8],
+) -> Result<InodeAttributes, ArchiveError> {
+    Ok(InodeAttributes {
         xattrs: xattrs(open).on_disk("read the attributes of", path)?,
-        ..Attributes::of(stat)
+        ..InodeAttributes::of(stat)
     })
 }
 

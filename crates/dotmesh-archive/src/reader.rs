@@ -3,7 +3,7 @@
 
 use std::io::{self, Read};
 
-use crate::attributes::{Attributes, Time, Xattr};
+use crate::attributes::{ExtendedAttribute, InodeAttributes, Time};
 use crate::error::ArchiveError;
 use crate::header::BLOCK;
 use crate::records::{decimal, parse};
@@ -34,7 +34,7 @@ pub(crate) enum Kind {
 pub(crate) struct Entry {
     pub(crate) name: Vec<u8>,
     pub(crate) kind: Kind,
-    pub(crate) attributes: Attributes,
+    pub(crate) attributes: InodeAttributes,
 }
 
 /// Reads an archive from its beginning to its end.
@@ -55,7 +55,7 @@ struct Before {
     uid: Option<u64>,
     gid: Option<u64>,
     mtime: Option<Time>,
-    xattrs: Vec<Xattr>,
+    xattrs: Vec<ExtendedAttribute>,
     sparse_name: Option<Vec<u8>>,
     sparse_size: Option<u64>,
     sparse_version: [Option<u64>; 2],
@@ -247,7 +247,7 @@ impl<R: Read> Reader<R> {
         Ok(Entry {
             name,
             kind,
-            attributes: Attributes {
+            attributes: InodeAttributes {
                 mode: (number(&block[100..108])? & 0o7777) as u16,
                 uid: owner(before.uid, &block[108..116])?,
                 gid: owner(before.gid, &block[116..124])?,
@@ -334,7 +334,7 @@ impl Before {
             self.is_sparse |= key.starts_with(b"GNU.sparse.");
             if let Some(name) = key.strip_prefix(b"SCHILY.xattr.") {
                 let (name, value) = (name.to_vec(), value.to_vec());
-                self.xattrs.push(Xattr { name, value });
+                self.xattrs.push(ExtendedAttribute { name, value });
             }
         }
         Ok(())

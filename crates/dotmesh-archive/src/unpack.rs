@@ -6,10 +6,10 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
 
-use crate::attributes::Attributes;
+use crate::attributes::InodeAttributes;
 use crate::counters::Counters;
 use crate::error::{ArchiveError, OnDisk as _};
-use crate::pack::LeftOut;
+use crate::pack::Omitted;
 use crate::reader::{Entry, Kind, MAX_NAME, Reader};
 use crate::sparse::Part;
 
@@ -34,7 +34,7 @@ pub fn unpack(
     folder: BorrowedFd<'_>,
     rights: Rights,
     counters: &Counters,
-) -> Result<LeftOut, ArchiveError> {
+) -> Result<Omitted, ArchiveError> {
     let mut unpack = Unpack {
         reader: Reader::new(archive),
         root: folder.try_clone_to_owned().on_disk("open", b".")?,
@@ -44,7 +44,7 @@ pub fn unpack(
         folders: Vec::new(),
         memory: 0,
         parent: None,
-        left_out: LeftOut::default(),
+        left_out: Omitted::default(),
     };
     while let Some(entry) = unpack.reader.next()? {
         unpack.entry(entry)?;
@@ -61,11 +61,11 @@ struct Unpack<'a, R> {
     counters: &'a Counters,
     buffer: Vec<u8>,
     /// The folders so far. Their attributes are set when nothing more is written to them.
-    folders: Vec<(Vec<u8>, Attributes)>,
+    folders: Vec<(Vec<u8>, InodeAttributes)>,
     memory: usize,
     /// The folder of the last entry.
     parent: Option<(Vec<u8>, OwnedFd)>,
-    left_out: LeftOut,
+    left_out: Omitted,
 }
 
 impl<R: Read> Unpack<'_, R> {
@@ -202,7 +202,7 @@ impl<R: Read> Unpack<'_, R> {
         path: &[u8],
         size: u64,
         parts: &[Part],
-        attributes: &Attributes,
+        attributes: &InodeAttributes,
     ) -> Result<(), ArchiveError> {
         let at = self.at();
         remove_file(at, name, path)?;
@@ -236,7 +236,7 @@ impl<R: Read> Unpack<'_, R> {
         done.on_disk("set the attributes of", path)
     }
 
-    fn remember(&mut self, path: Vec<u8>, attributes: Attributes) -> Result<(), ArchiveError> {
+    fn remember(&mut self, path: Vec<u8>, attributes: InodeAttributes) -> Result<(), ArchiveError> {
         let xattrs = attributes.xattrs.iter();
         self.memory += path.len() + 128;
         self.memory += xattrs

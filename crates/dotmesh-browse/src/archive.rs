@@ -280,12 +280,15 @@ impl<S: TreeSource> Archive<S> {
 }
 
 /// The attributes as an archive has them.
-fn for_archive(attributes: &Attributes) -> dotmesh_archive::Attributes {
-    let xattrs = attributes.xattrs.iter().map(|one| dotmesh_archive::Xattr {
-        name: one.name.to_vec(),
-        value: one.value.to_vec(),
-    });
-    dotmesh_archive::Attributes {
+fn for_archive(attributes: &Attributes) -> dotmesh_archive::InodeAttributes {
+    let xattrs = attributes
+        .xattrs
+        .iter()
+        .map(|one| dotmesh_archive::ExtendedAttribute {
+            name: one.name.to_vec(),
+            value: one.value.to_vec(),
+        });
+    dotmesh_archive::InodeAttributes {
         mode: attributes.mode,
         uid: attributes.uid,
         gid: attributes.gid,

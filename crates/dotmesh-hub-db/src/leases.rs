@@ -9,7 +9,7 @@ pub const BACKUP: &str = "backup";
 
 /// A job's lease.
 #[derive(Debug, Clone)]
-pub struct Lease {
+pub struct JobLease {
     /// The job.
     pub name: String,
     /// When the lease ends, and the job is due again.
@@ -18,14 +18,14 @@ pub struct Lease {
 
 impl Database {
     /// Returns the leases of all jobs that ever began, sorted by name.
-    pub async fn leases(&self) -> Result<Vec<Lease>, DatabaseError> {
+    pub async fn leases(&self) -> Result<Vec<JobLease>, DatabaseError> {
         let rows: Vec<(String, i64)> =
             sqlx::query_as("SELECT name, until FROM leases ORDER BY name")
                 .fetch_all(&self.readers)
                 .await?;
         rows.into_iter()
             .map(|(name, until)| {
-                Ok(Lease {
+                Ok(JobLease {
                     name,
                     until: ids::time(until)?,
                 })

@@ -316,11 +316,11 @@ impl Database {
 
     /// Removes an account with everything in its namespace. Its pushes to the dots of others stay there.
     ///
-    /// If the account has dots and `dots` is [`Dots::Keep`], nothing is removed, and the number of dots is returned.
+    /// If the account has dots and `dots` is [`OwnedDots::Keep`], nothing is removed, and the number of dots is returned.
     pub async fn remove_user(
         &self,
         name: &UserName,
-        dots: Dots,
+        dots: OwnedDots,
         now: Timestamp,
     ) -> Result<Removal, DatabaseError> {
         let mut tx = self.begin().await?;
@@ -331,7 +331,7 @@ impl Database {
             .bind(user)
             .fetch_one(&mut *tx)
             .await?;
-        if count > 0 && dots == Dots::Keep {
+        if count > 0 && dots == OwnedDots::Keep {
             return Ok(Removal::HasDots {
                 count: ids::unsigned(count)?,
             });
@@ -454,7 +454,7 @@ pub enum SignedUp {
 
 /// Whether the removal of an account may delete its dots.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Dots {
+pub enum OwnedDots {
     /// The dots are kept. An account with dots is not removed.
     Keep,
     /// The dots are deleted with the account.

@@ -48,7 +48,7 @@ pub use layout::{DotFile, FormatFile};
 pub use mount_table::{MountEntry, read_mount_table};
 pub use operation::{DeletedWith, Operation, State, Step, to_redo, to_undo};
 pub use pool::{
-    Copy, DamagedDot, Dots, FolderId, ForksFile, Import, Inventory, Kept, KeptWhere, Leftover,
-    NewStep, NewSubdot, NewSubdots, OpenFolder, PathInDot, Peek, Pool, RestorableDot, Start,
-    StashFile, StoredDot, StoredFork, StoredPort, StoredStash, StoredTag, TagsFile,
+    Copy, DamagedDot, Dots, FolderId, ForksFile, IncomingCommit, Inventory, Kept, KeptWhere,
+    Leftover, NewStep, NewSubdot, NewSubdots, OpenFolder, PathInDot, Peek, Pool, RestorableDot,
+    Start, StashFile, StoredDot, StoredFork, StoredPort, StoredStash, StoredTag, TagsFile,
 };

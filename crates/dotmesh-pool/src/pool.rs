@@ -102,7 +102,7 @@ pub struct DamagedDot {
 ///
 /// If it is dropped, the received data stays, so that [`Pool::begin_import`] can resume.
 #[must_use = "an import that is not finished stays in the pool for a while"]
-pub struct Import {
+pub struct IncomingCommit {
     inner: Arc<Inner>,
     folder: PathBuf,
     /// Opened before the first write, so that a sync reports every write error since then.
@@ -110,7 +110,7 @@ pub struct Import {
     resumed: bool,
 }
 
-impl Import {
+impl IncomingCommit {
     /// The folder that the caller changes to the commit's state.
     pub fn data(&self) -> PathBuf {
         self.folder.join(DATA)
@@ -122,7 +122,7 @@ impl Import {
     }
 }
 
-impl Drop for Import {
+impl Drop for IncomingCommit {
     fn drop(&mut self) {
         self.inner.receiving().remove(&self.folder);
     }
@@ -376,12 +376,12 @@ impl Pool {
         dot: &DotName,
         base: CommitId,
         commit: CommitId,
-    ) -> Result<Import, PoolError> {
+    ) -> Result<IncomingCommit, PoolError> {
         let dot = dot.clone();
         let inner = Arc::clone(&self.inner);
         blocking(move || {
             let (folder, opened, resumed) = inner.begin_import(&dot, base, commit)?;
-            Ok(Import {
+            Ok(IncomingCommit {
                 inner,
                 folder,
                 opened,
@@ -392,7 +392,7 @@ impl Pool {
     }
 
     /// Deletes an import, so that the next one starts from the beginning.
-    pub async fn discard_import(&self, import: Import) -> Result<(), PoolError> {
+    pub async fn discard_import(&self, import: IncomingCommit) -> Result<(), PoolError> {
         self.run(move |inner| {
             // `throw_away` ignores errors, and the next import would then resume this one.
             let to = temporary(&inner.layout.staging());
@@ -407,7 +407,7 @@ impl Pool {
     pub async fn finish_import(
         &self,
         dot: &DotName,
-        import: Import,
+        import: IncomingCommit,
         id: CommitId,
         record: Vec<u8>,
     ) -> Result<(), PoolError> {

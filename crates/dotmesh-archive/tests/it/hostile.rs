@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use dotmesh_archive::{ArchiveError, Attributes, END, EntryKind, header, padding};
+use dotmesh_archive::{ArchiveError, END, EntryKind, InodeAttributes, header, padding};
 use proptest::prelude::*;
 
 use crate::{packed, unpacked};
@@ -49,10 +49,10 @@ impl World {
     }
 }
 
-fn attributes() -> Attributes {
-    Attributes {
+fn attributes() -> InodeAttributes {
+    InodeAttributes {
         mode: 0o644,
-        ..Attributes::default()
+        ..InodeAttributes::default()
     }
 }
 

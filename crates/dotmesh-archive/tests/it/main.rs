@@ -7,7 +7,7 @@ use std::fs::File;
 use std::os::fd::AsFd as _;
 use std::path::Path;
 
-use dotmesh_archive::{ArchiveError, Counters, LeftOut, Rights, finish, pack, unpack};
+use dotmesh_archive::{ArchiveError, Counters, Omitted, Rights, finish, pack, unpack};
 
 /// The archive of a folder.
 fn packed(folder: &Path) -> Vec<u8> {
@@ -18,7 +18,7 @@ fn packed(folder: &Path) -> Vec<u8> {
     bytes
 }
 
-fn unpacked(bytes: &[u8], folder: &Path) -> Result<LeftOut, ArchiveError> {
+fn unpacked(bytes: &[u8], folder: &Path) -> Result<Omitted, ArchiveError> {
     let open = File::open(folder).expect("a folder");
     let rights = match rustix::process::geteuid().is_root() {
         true => Rights::All,

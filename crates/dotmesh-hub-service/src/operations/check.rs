@@ -34,7 +34,7 @@ pub struct Checker {
 
 /// What a check has found.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
-pub struct Report {
+pub struct CheckReport {
     /// The number of packs that were checked.
     pub packs: u64,
     /// The length of these packs, in bytes.
@@ -45,7 +45,7 @@ pub struct Report {
     pub dots: u64,
     /// The number of commits with their data that were checked.
     pub commits: u64,
-    pub problems: Vec<Problem>,
+    pub problems: Vec<Defect>,
     /// Whether the problems were marked, so that the next push brings what is lost.
     pub repaired: bool,
 }
@@ -53,7 +53,7 @@ pub struct Report {
 /// Something that is not as it should be.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(tag = "problem", rename_all = "snake_case")]
-pub enum Problem {
+pub enum Defect {
     /// The store has no such pack.
     PackMissing { pack: String, lost_objects: u64 },
     /// The bytes of a pack are not those that were stored.
@@ -106,8 +106,8 @@ impl Checker {
     }
 
     /// Checks everything. With `repair`, it marks what is lost.
-    pub async fn check(&self, repair: bool, now: Timestamp) -> Result<Report, HubError> {
-        let mut report = Report::default();
+    pub async fn check(&self, repair: bool, now: Timestamp) -> Result<CheckReport, HubError> {
+        let mut report = CheckReport::default();
         let mut losses = Losses::default();
         let mut last: Option<PackRow> = None;
         loop {

@@ -20,12 +20,12 @@ pub struct DatabasesCompared {
     /// The summary of the second commit, if there is one.
     pub after: Option<DatabaseSummary>,
     /// What changed, or why the hub cannot tell.
-    pub changes: Result<Composition, Unknown>,
+    pub changes: Result<Composition, NotComposed>,
 }
 
 /// Why the hub cannot tell what changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Unknown {
+pub enum NotComposed {
     /// Neither commit is an ancestor of the other, or there are too many commits between them.
     NotOnOneLine,
     /// So many of the commits between have no summary, of so many.
@@ -48,7 +48,7 @@ pub async fn compare_databases(
         Some(steps) => compose(hub, dot, &steps).await?,
         None => match steps(hub, dot, to, from).await? {
             Some(steps) => compose(hub, dot, &steps).await?.map(reversed),
-            None => Err(Unknown::NotOnOneLine),
+            None => Err(NotComposed::NotOnOneLine),
         },
     };
     Ok(Some(DatabasesCompared {
@@ -83,7 +83,7 @@ async fn compose(
     hub: &Hub,
     dot: &OpenDot,
     steps: &[CommitId],
-) -> Result<Result<Composition, Unknown>, HubError> {
+) -> Result<Result<Composition, NotComposed>, HubError> {
     let mut composer = Composer::default();
     let mut without = 0;
     for commit in steps {
@@ -94,7 +94,7 @@ async fn compose(
     }
     Ok(match without {
         0 => Ok(composer.finish()),
-        without => Err(Unknown::WithoutSummary(without, steps.len())),
+        without => Err(NotComposed::WithoutSummary(without, steps.len())),
     })
 }
 

@@ -2,7 +2,7 @@
 
 use dotmesh_hub_db::Opening;
 use dotmesh_hub_model::show;
-use dotmesh_hub_service::operations::check::{Checker, Problem, Report};
+use dotmesh_hub_service::operations::check::{CheckReport, Checker, Defect};
 use dotmesh_model::CommitId;
 
 use super::ambient;
@@ -54,7 +54,7 @@ pub(super) async fn run(args: Args) -> Result<(), CliError> {
     }
 }
 
-fn show(report: &Report) -> Result<(), CliError> {
+fn show(report: &CheckReport) -> Result<(), CliError> {
     for problem in &report.problems {
         print(describe(problem))?;
     }
@@ -72,26 +72,26 @@ fn show(report: &Report) -> Result<(), CliError> {
     Ok(())
 }
 
-fn describe(problem: &Problem) -> String {
+fn describe(problem: &Defect) -> String {
     let lost = |count: u64| match count {
         0 => "no object is lost".to_owned(),
         count => format!("{} lost", show::count(count, "object")),
     };
     match problem {
-        Problem::PackMissing { pack, lost_objects } => {
+        Defect::PackMissing { pack, lost_objects } => {
             format!("pack {pack} is missing: {}", lost(*lost_objects))
         }
-        Problem::PackDamaged { pack, lost_objects } => {
+        Defect::PackDamaged { pack, lost_objects } => {
             format!("pack {pack} is damaged: {}", lost(*lost_objects))
         }
-        Problem::IndexWrong { pack, lost_objects } => {
+        Defect::IndexWrong { pack, lost_objects } => {
             format!("the index of pack {pack} is wrong: {}", lost(*lost_objects))
         }
-        Problem::IndexIncomplete { pack, rows_missing } => format!(
+        Defect::IndexIncomplete { pack, rows_missing } => format!(
             "the index of pack {pack} lacks {}",
             show::count(*rows_missing, "object")
         ),
-        Problem::CommitsIncomplete { dot, commits, .. } => {
+        Defect::CommitsIncomplete { dot, commits, .. } => {
             let shown: Vec<String> = commits
                 .iter()
                 .take(SHOWN)

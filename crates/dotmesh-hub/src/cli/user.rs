@@ -6,7 +6,7 @@ use clap::Subcommand;
 use dotmesh_hub_db::Opening;
 use dotmesh_hub_db::events::OPERATOR;
 use dotmesh_hub_db::paging::Part;
-use dotmesh_hub_db::users::{Dots, NewUser, OldKeys, Removal};
+use dotmesh_hub_db::users::{NewUser, OldKeys, OwnedDots, Removal};
 use dotmesh_hub_model::credentials::{ApiKey, HashedPassword, MAX_SECRET_LENGTH, Token};
 use dotmesh_hub_model::quota::Quota;
 use dotmesh_hub_model::show;
@@ -167,7 +167,11 @@ pub(super) async fn run(command: Command) -> Result<(), CliError> {
             remove(
                 name,
                 &data,
-                if with_dots { Dots::Delete } else { Dots::Keep },
+                if with_dots {
+                    OwnedDots::Delete
+                } else {
+                    OwnedDots::Keep
+                },
             )
             .await
         }
@@ -244,7 +248,7 @@ async fn list(data: &Data) -> Result<(), CliError> {
     Ok(())
 }
 
-async fn remove(name: UserName, data: &Data, dots: Dots) -> Result<(), CliError> {
+async fn remove(name: UserName, data: &Data, dots: OwnedDots) -> Result<(), CliError> {
     let database = data.database(Opening::Existing).await?;
     match database.remove_user(&name, dots, ambient::now()).await? {
         Removal::Removed => print(format_args!("User {name} was removed")),

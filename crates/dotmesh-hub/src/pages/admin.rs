@@ -5,7 +5,7 @@ use askama::Template;
 use axum::extract::{Query, State};
 use axum::http::header;
 use axum::response::IntoResponse as _;
-use dotmesh_hub_db::leases::Lease;
+use dotmesh_hub_db::leases::JobLease;
 use dotmesh_hub_db::paging::Part;
 use dotmesh_hub_db::repack::RepackLog;
 use dotmesh_hub_db::totals::Totals;
@@ -39,7 +39,7 @@ struct AdminPage {
     /// The user after whom the next page begins.
     next: Option<UserName>,
     totals: Totals,
-    jobs: Vec<Lease>,
+    jobs: Vec<JobLease>,
     repacks: RepackLog,
     quota: Option<u64>,
     sign_up: SignUp,

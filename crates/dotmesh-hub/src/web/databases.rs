@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use dotmesh_hub_model::show;
-use dotmesh_hub_service::operations::compare_databases::{DatabasesCompared, Unknown};
+use dotmesh_hub_service::operations::compare_databases::{DatabasesCompared, NotComposed};
 use dotmesh_rows::compose::{self, Composition, TableDiff};
 use dotmesh_rows::model::{
     Cell, Column, Counts, DatabaseSummary, Fate, Kind, RowChange, RowKey, Store, TableName,
@@ -302,14 +302,14 @@ impl Changes {
     }
 }
 
-fn why(unknown: Unknown) -> String {
+fn why(unknown: NotComposed) -> String {
     match unknown {
-        Unknown::NotOnOneLine => {
+        NotComposed::NotOnOneLine => {
             "The hub cannot list the rows that differ: it puts the changes of commits together only along one line, up to 50 commits. \
              Compare each commit with its parent, or run “dm diff --rows” where both commits are."
                 .to_owned()
         }
-        Unknown::WithoutSummary(without, of) => format!(
+        NotComposed::WithoutSummary(without, of) => format!(
             "The hub cannot list the rows that differ: {without} of {} in between came without a summary. \
              Run “dm diff --rows” where both commits are.",
             show::count(of as u64, "commit")

@@ -1,7 +1,7 @@
 //! Logging in: keys, passwords, and the answers without either.
 
 use dotmesh_api::{ErrorCode, Problem};
-use dotmesh_hub_db::users::{Dots, NewUser, OldKeys, Removal};
+use dotmesh_hub_db::users::{NewUser, OldKeys, OwnedDots, Removal};
 use dotmesh_hub_model::credentials::{ApiKey, HashedPassword};
 
 use crate::ambient;
@@ -128,14 +128,14 @@ async fn removing_a_user_spares_dots_unless_told() {
     let name = "alice".parse().unwrap();
     let database = &hub.hub.database;
     let refusal = database
-        .remove_user(&name, Dots::Keep, ambient::now())
+        .remove_user(&name, OwnedDots::Keep, ambient::now())
         .await
         .unwrap();
     assert_eq!(refusal, Removal::HasDots { count: 1 });
     alice.current_user().await.unwrap();
     assert_eq!(
         database
-            .remove_user(&name, Dots::Delete, ambient::now())
+            .remove_user(&name, OwnedDots::Delete, ambient::now())
             .await
             .unwrap(),
         Removal::Removed
@@ -143,7 +143,7 @@ async fn removing_a_user_spares_dots_unless_told() {
     refused(alice.current_user().await, ErrorCode::Unauthorized);
     assert_eq!(
         database
-            .remove_user(&name, Dots::Keep, ambient::now())
+            .remove_user(&name, OwnedDots::Keep, ambient::now())
             .await
             .unwrap(),
         Removal::NoSuchUser

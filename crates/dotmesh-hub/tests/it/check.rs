@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use dotmesh_api::{ErrorCode, HubClient};
-use dotmesh_hub_service::operations::check::{Problem, Report};
+use dotmesh_hub_service::operations::check::{CheckReport, Defect};
 use dotmesh_store::PackId;
 use serde_json::Value;
 
@@ -64,7 +64,7 @@ impl Scene {
 
     /// Checks that the damage is found, repaired, and found no more, and that a push brings everything again. Returns
     /// the problems.
-    async fn is_repaired(&self, broken: &[usize]) -> Vec<Problem> {
+    async fn is_repaired(&self, broken: &[usize]) -> Vec<Defect> {
         let found = check(&self.hub, false).await;
         assert_eq!(
             check(&self.hub, false).await,
@@ -72,7 +72,7 @@ impl Scene {
             "a check changes nothing"
         );
         let commits = found.problems.iter().find_map(|problem| match problem {
-            Problem::CommitsIncomplete { dot, commits, .. } if dot == NAME => Some(commits.clone()),
+            Defect::CommitsIncomplete { dot, commits, .. } if dot == NAME => Some(commits.clone()),
             _ => None,
         });
         let expected = broken
@@ -145,7 +145,8 @@ async fn a_missing_pack() {
     scene.hub.hub.packs.delete(pack).await.unwrap();
     // The second push has changed a third of the pages. Most of them are in the third commit, too.
     let problems = scene.is_repaired(&[1, 2]).await;
-    let missing = matches!(&problems[0], Problem::PackMissing { pack: lost, .. } if *lost == pack.to_string());
+    let missing =
+        matches!(&problems[0], Defect::PackMissing { pack: lost, .. } if *lost == pack.to_string());
     assert!(missing, "{problems:?}");
 }
 
@@ -191,7 +192,7 @@ async fn a_flipped_byte_of_one_object() {
     let problems = scene.is_repaired(&broken).await;
     assert_eq!(
         problems[0],
-        Problem::PackDamaged {
+        Defect::PackDamaged {
             pack: pack.to_string(),
             lost_objects: 1
         }
@@ -199,9 +200,9 @@ async fn a_flipped_byte_of_one_object() {
 }
 
 /// The numbers of the commits that are said to be incomplete.
-fn broken(scene: &Scene, report: &Report) -> Vec<usize> {
+fn broken(scene: &Scene, report: &CheckReport) -> Vec<usize> {
     let commits = report.problems.iter().flat_map(|problem| match problem {
-        Problem::CommitsIncomplete { commits, .. } => commits.clone(),
+        Defect::CommitsIncomplete { commits, .. } => commits.clone(),
         _ => Vec::new(),
     });
     let number = |id| scene.line.made.iter().position(|(made, _)| made.id == id);
@@ -237,7 +238,7 @@ async fn a_byte_that_no_object_needs() {
     let problems = scene.is_repaired(&[]).await;
     assert_eq!(
         problems,
-        [Problem::PackDamaged {
+        [Defect::PackDamaged {
             pack: pack.to_string(),
             lost_objects: 0
         }]
@@ -256,7 +257,7 @@ async fn a_missing_row() {
     let problems = scene.is_repaired(&broken).await;
     let incomplete = matches!(
         &problems[0],
-        Problem::IndexIncomplete {
+        Defect::IndexIncomplete {
             rows_missing: 1,
             ..
         }
@@ -279,7 +280,7 @@ async fn a_row_that_points_elsewhere() {
         let problems = scene.is_repaired(&broken).await;
         let wrong = matches!(
             &problems[0],
-            Problem::IndexWrong {
+            Defect::IndexWrong {
                 lost_objects: 1,
                 ..
             }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use dotmesh_api::HubClient;
 use dotmesh_hub_service::backup::{BackupFolder, take, verify};
-use dotmesh_hub_service::operations::check::{Checker, Report};
+use dotmesh_hub_service::operations::check::{CheckReport, Checker};
 use dotmesh_hub_service::operations::collect_garbage::collect_garbage;
 use dotmesh_hub_service::operations::repack::{Repackable, Repacked, Repacker};
 use dotmesh_model::ObjectHash;
@@ -282,7 +282,7 @@ async fn used(hub: &TestHub, user: &str) -> u64 {
     hub.hub.database.usage(id, None).await.unwrap().used
 }
 
-pub(crate) async fn check(hub: &TestHub, repair: bool) -> Report {
+pub(crate) async fn check(hub: &TestHub, repair: bool) -> CheckReport {
     // Like another process, it knows nothing that the hub has in memory.
     let database = hub.place().database().await;
     let checker = Checker::new(database.clone(), hub.hub.packs.clone());

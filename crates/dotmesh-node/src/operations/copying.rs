@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use axum::body::Bytes;
 use dotmesh_api::node::{CopiedFiles, TransferProgress};
-use dotmesh_archive::{ArchiveError, Counters, LeftOut};
+use dotmesh_archive::{ArchiveError, Counters, Omitted};
 use serde::Serialize;
 use tokio::sync::mpsc;
 
@@ -100,7 +100,7 @@ impl Watched {
 }
 
 /// What a finished copy has.
-pub(crate) fn copied(counters: &Counters, left_out: LeftOut) -> CopiedFiles {
+pub(crate) fn copied(counters: &Counters, left_out: Omitted) -> CopiedFiles {
     CopiedFiles {
         entries: counters.entries(),
         bytes: counters.bytes(),

@@ -10,7 +10,7 @@ use dotmesh_store::polite::Yielder;
 use dotmesh_store::{Kind, ObjectReference, PackStoreError, references};
 use foldhash::{HashMap, HashMapExt as _};
 
-use super::{BrokenDot, Checker, Losses, Problem, Report};
+use super::{BrokenDot, CheckReport, Checker, Defect, Losses};
 use crate::error::HubError;
 use crate::operations::frames::{Decoder, read_objects};
 
@@ -46,7 +46,7 @@ impl Checker {
     pub(super) async fn check_dot(
         &self,
         dot: CheckedDot,
-        report: &mut Report,
+        report: &mut CheckReport,
         losses: &mut Losses,
     ) -> Result<(), HubError> {
         let mut check = DotCheck {
@@ -77,7 +77,7 @@ impl Checker {
         if broken.is_empty() {
             return Ok(());
         }
-        report.problems.push(Problem::CommitsIncomplete {
+        report.problems.push(Defect::CommitsIncomplete {
             dot: dot.name.clone(),
             commits: broken.clone(),
             missing: missing.into_iter().take(SHOWN).collect(),

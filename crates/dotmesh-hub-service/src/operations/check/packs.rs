@@ -10,7 +10,7 @@ use dotmesh_store::{
     FrameDecoder, Group, GroupBase, GroupBytes, PackStoreError, StoredFrame, references,
 };
 
-use super::{Checker, Losses, Problem, Report, text};
+use super::{CheckReport, Checker, Defect, Losses, text};
 use crate::error::HubError;
 
 /// The stored groups that groups of a pack build on, by pack and offset. Those that are lost are not there.
@@ -20,7 +20,7 @@ impl Checker {
     pub(super) async fn check_pack(
         &self,
         pack: CheckedPack,
-        report: &mut Report,
+        report: &mut CheckReport,
         losses: &mut Losses,
     ) -> Result<(), HubError> {
         let Some(objects) = self.database.objects_of_pack(&pack).await? else {
@@ -56,24 +56,24 @@ impl Checker {
         let rows_missing = pack.objects.saturating_sub(count);
         let mut problems = Vec::new();
         match got {
-            None => problems.push(Problem::PackMissing {
+            None => problems.push(Defect::PackMissing {
                 pack: name.clone(),
                 lost_objects,
             }),
             // A repair has left the rest of it, until a repack stores it anew.
             Some(_) if lost_objects == 0 && pack.is_known_damaged => {}
-            Some(_) if !is_whole => problems.push(Problem::PackDamaged {
+            Some(_) if !is_whole => problems.push(Defect::PackDamaged {
                 pack: name.clone(),
                 lost_objects,
             }),
-            Some(_) if lost_objects > 0 => problems.push(Problem::IndexWrong {
+            Some(_) if lost_objects > 0 => problems.push(Defect::IndexWrong {
                 pack: name.clone(),
                 lost_objects,
             }),
             Some(_) => {}
         }
         if pack.objects != count {
-            problems.push(Problem::IndexIncomplete {
+            problems.push(Defect::IndexIncomplete {
                 pack: name,
                 rows_missing,
             });

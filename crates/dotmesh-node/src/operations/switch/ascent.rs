@@ -1,5 +1,7 @@
 //! Starts the containers of a plan, each when its dependencies are ready, and waits for their health.
 
+use std::collections::HashSet;
+
 use futures::StreamExt as _;
 use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
@@ -29,9 +31,11 @@ pub(super) struct Ascent<'a> {
     seen: Vec<Option<Inspected>>,
     /// Since when the Engine is unreachable, and the error.
     away: Option<(Instant, String)>,
-    /// Whether the Engine was unreachable since the last inspection. Containers that it had started may have ended with
-    /// it.
+    /// Whether the Engine was unreachable since the last inspection.
     lost: bool,
+    /// The started members that were not inspected since the Engine was unreachable. They may have ended with it. An
+    /// Engine that has just come back may inspect only some of them at once.
+    unseen: HashSet<usize>,
 }
 
 type Starting<'a> = FuturesUnordered<BoxFuture<'a, (usize, Result<(), EngineError>)>>;
@@ -54,6 +58,7 @@ impl<'a> Ascent<'a> {
                 .collect(),
             away: None,
             lost: false,
+            unseen: HashSet::new(),
             work,
             wishes,
             progress,
@@ -183,10 +188,17 @@ impl<'a> Ascent<'a> {
     /// Inspects members again. After the Engine was unreachable, inspects all started ones.
     async fn look(&mut self, which: &[usize]) {
         let members = self.work.members();
-        let which = match self.lost {
-            true => self.all(&Progress::Started),
-            false => which.to_vec(),
-        };
+        if self.lost {
+            self.unseen = self.all(&Progress::Started).into_iter().collect();
+        }
+        let mut which = which.to_vec();
+        which.extend(
+            self.unseen
+                .iter()
+                .filter(|at| !which.contains(at))
+                .copied()
+                .collect::<Vec<_>>(),
+        );
         let containers: Vec<Container> = which
             .iter()
             .map(|at| Container {
@@ -200,10 +212,11 @@ impl<'a> Ascent<'a> {
             self.lost = true;
             return;
         };
-        let lost = std::mem::take(&mut self.lost);
+        self.lost = false;
         for at in which {
             let found = found.iter().find(|one| one.id == members[at].id);
             let Some(one) = found else { continue };
+            let lost = self.unseen.remove(&at);
             let before = self.seen[at].replace(one.clone());
             if self.progress[at] != Progress::Started {
                 continue;
@@ -244,6 +257,11 @@ impl<'a> Ascent<'a> {
                 // A member counts as running only after an inspection.
                 Progress::Started if self.lost => {
                     let reason = "cannot reach Docker";
+                    outcome.waiting.push(self.work.trouble(at, reason));
+                }
+                // It may be gone: the daemon looks again.
+                Progress::Started if self.unseen.contains(&at) => {
+                    let reason = "Docker does not say yet whether it runs";
                     outcome.waiting.push(self.work.trouble(at, reason));
                 }
                 Progress::Started => {

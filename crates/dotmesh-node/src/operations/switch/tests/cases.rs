@@ -118,6 +118,30 @@ async fn docker_is_killed_in_the_middle() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_ended_with_docker_is_started_again_however_slowly_docker_comes_back() {
+    let bench = Bench::new(stack).await;
+    bench.world.turns_out("db", Outcome::HealthyAfter(u32::MAX));
+    let waits = || {
+        let calls = bench.world.calls();
+        let start = calls.iter().position(|call| call == "start db");
+        let looks = calls[start.unwrap_or(calls.len())..].iter();
+        looks.filter(|call| *call == "inspect").count() > 1
+    };
+    let restart = async {
+        while !waits() {
+            tokio::task::yield_now().await;
+        }
+        bench.world.turns_out("db", Outcome::HealthyAfter(0));
+        bench.world.restart_engine_slowly().await;
+    };
+    let (done, ()) = tokio::join!(bench.checkout("other", false), restart);
+    let done = done.unwrap();
+    assert!(done.problems.is_empty(), "{done:?}");
+    assert_eq!(done.restarted, ["db", "web"]);
+    assert!(bench.running().contains("db"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_start_beside_a_switch_gets_the_branch_that_dm_says() {
     let bench = Bench::new(stack).await;
     bench.world.create("late", &["app.db", "app.files"], |_| {});

@@ -71,6 +71,9 @@ pub(crate) trait Engine: Send + Sync {
     /// Which Engine it is.
     fn about(&self) -> Answer<'_, About>;
 
+    /// The id that the Engine made for itself. Podman has none.
+    fn id(&self) -> Answer<'_, Option<String>>;
+
     /// The names of the Engine's own volumes, which belong to no plugin.
     fn local_volumes(&self) -> Answer<'_, Vec<String>>;
 
@@ -352,6 +355,11 @@ impl Docker {
             Ok(about) => about.is_ok_and(|about| about.is_podman()),
             Err(_) => true,
         }
+    }
+
+    /// The id that the Engine made for itself.
+    pub(crate) async fn id(&self) -> Result<Option<String>> {
+        self.within(self.timing.call, self.engine.id()).await
     }
 
     /// The names of the Engine's own volumes.

@@ -109,6 +109,9 @@ pub struct EngineReport {
     pub name: String,
     /// Its version.
     pub version: String,
+    /// The id that it made for itself. Podman has none.
+    #[serde(default)]
+    pub id: Option<String>,
     /// The Engine's own volumes that have the name of a dot's volume, but are none.
     pub local_volumes: Vec<String>,
 }

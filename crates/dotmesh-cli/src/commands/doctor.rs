@@ -125,7 +125,7 @@ async fn look(context: &Context) -> Vec<Finding> {
         for subject in ["pool", "hub"] {
             findings.push(node::not_looked_at(subject));
         }
-        findings.extend(machine.docker_findings());
+        findings.extend(machine.docker_findings(None));
         return findings;
     };
     let checkup = Checkup {
@@ -136,7 +136,7 @@ async fn look(context: &Context) -> Vec<Finding> {
         Ok(told) => {
             findings.extend(report(&told));
             findings.extend(machine::podman_finding(&told).await);
-            findings.extend(machine.docker_findings());
+            findings.extend(machine.docker_findings(Some(&told)));
             let hubs = remotes.iter().zip(&told.hubs);
             findings.extend(hubs.map(|((name, remote), told)| hub(name, remote, told)));
             if remotes.is_empty() {

@@ -34,6 +34,8 @@ fn machine() -> Machine {
         is_member: true,
         group: None,
         docker: Some(("27.1".to_owned(), Some("27.0".to_owned()))),
+        engine: Some(("one".to_owned(), "[name=seccomp]".to_owned())),
+        uid: 1000,
         compose: Some("2.29.1".to_owned()),
     }
 }
@@ -62,6 +64,7 @@ fn told() -> Report {
         engine: Some(EngineReport {
             name: "Docker".to_owned(),
             version: "28.5.2".to_owned(),
+            id: Some("one".to_owned()),
             local_volumes: Vec::new(),
         }),
         plugin: Some(PluginReport {
@@ -90,7 +93,7 @@ fn a_machine_where_all_is_well() {
     let socket = Path::new("/run/dotmesh/api.sock");
     findings.push(doctor::daemon(Ok(&version(ours)), socket, true));
     findings.extend(doctor::report(&told()));
-    findings.extend(machine().docker_findings());
+    findings.extend(machine().docker_findings(Some(&told())));
     let name = "team".parse().unwrap();
     findings.push(doctor::hub(&name, &remote(), &hub(Ok("0.1.0"), Some(1))));
     findings.push(network::finding(&[], &[], std::iter::empty()));
@@ -106,6 +109,36 @@ fn a_machine_where_all_is_well() {
     ok    compose  version 2.29.1
     ok    hub      team: https://hub.example.com, version $VERSION, as alice
     ok    proxies  the daemon uses no proxy and no certificates of its own
+    ");
+}
+
+#[test]
+fn an_engine_that_is_not_the_daemons_gets_advice() {
+    let mut findings = Vec::new();
+    for (id, options) in [
+        ("two", "[name=seccomp,profile=builtin]"),
+        ("two", "[name=seccomp,profile=builtin name=rootless]"),
+        ("one", "[name=rootless]"),
+    ] {
+        let engine = Some((id.to_owned(), options.to_owned()));
+        let machine = Machine {
+            engine,
+            ..machine()
+        };
+        findings.extend(machine.docker_findings(Some(&told())));
+    }
+    findings.retain(|finding| finding.subject == "docker");
+    assert_snapshot!(doctor::render(&findings), @"
+    warn  docker  client 27.1, Engine 27.0, which is not the daemon's Engine
+          Its containers get no dots. DOCKER_HOST and 'docker context ls' say which Engine it is.
+          'docker context use default' chooses the machine's.
+    warn  docker  client 27.1, Engine 27.0, which is not the daemon's Engine
+          It runs without root, and its containers get no dots.
+          Let the daemon serve it instead of the other one: 'sudo dm cluster reset', then
+          'sudo dm cluster init --docker-host unix:///run/user/1000/docker.sock --docker-plugin /run/dotmesh/dm.sock'.
+          Tell Docker where the driver is: 'echo unix:///run/dotmesh/dm.sock >~/.local/lib/docker/plugins/dm.spec'.
+          Make that folder before, and restart Docker afterwards: 'systemctl --user restart docker'.
+    ok    docker  client 27.1, Engine 27.0
     ");
 }
 
@@ -185,7 +218,7 @@ fn a_machine_where_nothing_works() {
         });
     }
     findings.extend(doctor::report(&bad));
-    findings.extend(broken.docker_findings());
+    findings.extend(broken.docker_findings(None));
     let name = "team".parse().unwrap();
     let mut refused = hub(Ok("0.1.0"), None);
     refused.refused = Some(ErrorBody::new(

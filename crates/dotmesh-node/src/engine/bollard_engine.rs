@@ -335,6 +335,18 @@ impl Engine for BollardEngine {
         .boxed()
     }
 
+    fn id(&self) -> Answer<'_, Option<String>> {
+        async {
+            let (client, about) = self.connected().await?;
+            // Podman makes another one for each answer.
+            if about.is_podman() {
+                return Ok(None);
+            }
+            Ok(client.info().await.map_err(failed)?.id)
+        }
+        .boxed()
+    }
+
     fn local_volumes(&self) -> Answer<'_, Vec<String>> {
         async {
             let filters = HashMap::from([("driver", vec!["local"])]);

@@ -428,6 +428,10 @@ impl Engine for World {
         async { Ok(about) }.boxed()
     }
 
+    fn id(&self) -> Answer<'_, Option<String>> {
+        async { Ok(Some("scripted".to_owned())) }.boxed()
+    }
+
     fn local_volumes(&self) -> Answer<'_, Vec<String>> {
         async { Ok(vec!["others".to_owned()]) }.boxed()
     }

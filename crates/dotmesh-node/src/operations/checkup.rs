@@ -59,6 +59,7 @@ async fn engine(node: &Node) -> Option<EngineReport> {
     Some(EngineReport {
         name: about.name,
         version: about.version,
+        id: node.docker.id().await.unwrap_or_default(),
         local_volumes,
     })
 }

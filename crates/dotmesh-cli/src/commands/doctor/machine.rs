@@ -26,10 +26,14 @@ pub struct Machine {
     pub mkfs: bool,
     /// Whether the user may use the daemon: as root, or as a member of the group.
     pub is_member: bool,
+    /// The user's number.
+    pub uid: u32,
     /// What is wrong with the membership.
     pub group: Option<String>,
     /// The version of Docker's client, and of its Engine if this user reaches it.
     pub docker: Option<(String, Option<String>)>,
+    /// The id of that Engine, and its security options.
+    pub engine: Option<(String, String)>,
     /// The version of Compose.
     pub compose: Option<String>,
 }
@@ -42,8 +46,10 @@ impl Machine {
             "--format",
             "{{.Client.Version}} {{with .Server}}{{.Version}}{{end}}",
         ];
-        let (docker, compose, btrfs) = tokio::join!(
+        let engine = ["info", "--format", "{{.ID}} {{.SecurityOptions}}"];
+        let (docker, engine, compose, btrfs) = tokio::join!(
             words("docker", &docker),
+            words("docker", &engine),
             words("docker", &["compose", "version", "--short"]),
             has_btrfs(),
         );
@@ -55,10 +61,15 @@ impl Machine {
             btrfs: btrfs || daemon_runs,
             mkfs: daemon_runs || context.environment.find_program("mkfs.btrfs").is_some(),
             is_member,
+            uid: rustix::process::getuid().as_raw(),
             group,
             docker: docker.and_then(|words| {
                 let mut words = words.split_whitespace().map(str::to_owned);
                 Some((words.next()?, words.next()))
+            }),
+            engine: engine.and_then(|words| {
+                let (id, options) = words.split_once(' ')?;
+                Some((id.to_owned(), options.to_owned()))
             }),
             compose,
         }
@@ -86,7 +97,7 @@ impl Machine {
     }
 
     /// Docker's programs, as this user has them. The daemon has its own way to the Engine.
-    pub fn docker_findings(&self) -> Vec<Finding> {
+    pub fn docker_findings(&self, told: Option<&Report>) -> Vec<Finding> {
         let docker = match &self.docker {
             None => {
                 let says = "the program docker is missing or does not answer";
@@ -95,7 +106,16 @@ impl Machine {
                 )];
             }
             Some((client, Some(engine))) => {
-                Finding::ok("docker", format!("client {client}, Engine {engine}"))
+                let says = format!("client {client}, Engine {engine}");
+                match told.and_then(|told| self.another_engine(told)) {
+                    None => Finding::ok("docker", says),
+                    Some(advice) => {
+                        let says = format!("{says}, which is not the daemon's Engine");
+                        advice
+                            .iter()
+                            .fold(Finding::warn("docker", says), Finding::advice)
+                    }
+                }
             }
             Some((client, None)) => {
                 let says = format!("client {client}; the Engine does not answer you");
@@ -110,6 +130,31 @@ impl Machine {
             ),
         };
         vec![docker, compose]
+    }
+}
+
+impl Machine {
+    /// What to do if the user's Engine is another one than the daemon's. Its containers get no dots.
+    fn another_engine(&self, told: &Report) -> Option<Vec<String>> {
+        let daemons = told.engine.as_ref()?.id.as_ref()?;
+        let (id, options) = self.engine.as_ref()?;
+        if id == daemons {
+            return None;
+        }
+        if !options.contains("name=rootless") {
+            return Some(vec![
+                "Its containers get no dots. DOCKER_HOST and 'docker context ls' say which Engine it is.".to_owned(),
+                "'docker context use default' chooses the machine's.".to_owned(),
+            ]);
+        }
+        let user = self.uid;
+        Some(vec![
+            "It runs without root, and its containers get no dots.".to_owned(),
+            "Let the daemon serve it instead of the other one: 'sudo dm cluster reset', then".to_owned(),
+            format!("'sudo dm cluster init --docker-host unix:///run/user/{user}/docker.sock --docker-plugin /run/dotmesh/dm.sock'."),
+            "Tell Docker where the driver is: 'echo unix:///run/dotmesh/dm.sock >~/.local/lib/docker/plugins/dm.spec'.".to_owned(),
+            "Make that folder before, and restart Docker afterwards: 'systemctl --user restart docker'.".to_owned(),
+        ])
     }
 }
 

@@ -237,7 +237,7 @@ async fn one_line_installs_the_plugin_from_a_registry_and_another_upgrades_it() 
     build(&machine).await?;
     let ok = async |line: &str| machine.run(line).await.success().stdout;
     // Docker refuses a version with the same files.
-    for version in ["1", "2"] {
+    for version in ["latest", "2"] {
         let name = format!("localhost:5000/dotmesh:{version}");
         ok(&format!(
             "echo {version} >plugin/rootfs/version && docker plugin create {name} plugin"
@@ -248,16 +248,20 @@ async fn one_line_installs_the_plugin_from_a_registry_and_another_upgrades_it() 
         ))
         .await;
     }
-    // From an Engine to a committed state in three commands.
-    ok("docker plugin install --grant-all-permissions --alias dm localhost:5000/dotmesh:1").await;
-    ok(&run("app", "app.db", "")).await;
-    ok("docker exec app sh -c 'echo one >/v/state'").await;
-    wait_for("the daemon to answer", SOON, async || {
-        let committed = machine.run("dm commit -m one").await;
-        ensure!(committed.status.success(), "{committed}");
-        Ok(())
-    })
-    .await?;
+    // From an Engine to a committed state in three commands, which are those of the guide.
+    let guide = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/plugin.md");
+    let guide = std::fs::read_to_string(guide)?;
+    let commands = guide
+        .lines()
+        .filter_map(|line| line.strip_prefix("root@trixie:~# "));
+    let commands: Vec<&str> = commands.collect();
+    assert_eq!(commands.len(), 3, "{commands:?}");
+    ok("docker tag debian:bookworm-slim debian:trixie-slim").await;
+    for command in commands {
+        ok(command).await;
+    }
+    assert!(ok("dm log --oneline").await.contains("First state"));
+    ok("docker exec app sh -c 'echo one >/v/state' && dm commit -m one").await;
 
     let upgrade = "docker plugin upgrade --grant-all-permissions --skip-remote-check dm localhost:5000/dotmesh:2";
     ok(&format!("docker plugin disable -f dm && {upgrade}")).await;

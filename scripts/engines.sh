@@ -12,6 +12,8 @@ scripts=$(cd "$(dirname "$0")" && pwd)
 cache=${XDG_CACHE_HOME:-$HOME/.cache}/dotmesh/engines
 # The programs that the tests run in each machine.
 tools='acl attr btrfs-progs ca-certificates curl e2fsprogs git iproute2 iptables kmod mount procps python3-minimal rsync'
+# What an ordinary user needs to run an Engine.
+rootless='passwd uidmap'
 
 say() { echo "engines: $*" >&2; }
 
@@ -70,8 +72,8 @@ name=${1:-}
 case $name in
 docker-20) suite=bookworm packages="$tools docker.io docker-compose" ;;
 docker-26) suite=trixie packages="$tools docker.io docker-cli docker-compose" ;;
-docker-28) suite=sid packages="$tools docker.io docker-cli docker-compose" ;;
-podman-5) suite=sid packages="$tools podman docker-cli docker-compose netavark aardvark-dns crun nftables catatonit" ;;
+docker-28) suite=sid packages="$tools docker.io docker-cli docker-compose $rootless rootlesskit slirp4netns" ;;
+podman-5) suite=sid packages="$tools podman docker-cli docker-compose netavark aardvark-dns crun nftables catatonit $rootless passt" ;;
 --storage) name=storage ;;
 --test)
     for one in docker-28 podman-5 --storage; do "$0" "$one"; done

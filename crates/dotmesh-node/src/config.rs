@@ -1,6 +1,6 @@
 //! The daemon's command line.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Parser;
 use dotmesh_api::network::{Network, NetworkOptions};
@@ -131,6 +131,12 @@ impl Config {
     pub fn mounts(&self) -> PathBuf {
         let mounts = self.mounts.clone();
         mounts.unwrap_or_else(|| self.root.join("mounts"))
+    }
+
+    /// The folder under which volumes are mounted for Engines without root. They see it, and they cannot enter the root.
+    pub fn rootless_mounts(&self) -> PathBuf {
+        let folder = self.socket.parent().unwrap_or(Path::new("/"));
+        folder.join("mounts")
     }
 
     /// The volume driver's name, as Docker derives it from the socket.

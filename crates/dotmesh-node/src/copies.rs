@@ -8,6 +8,7 @@ use dotmesh_pool::OpenFolder;
 
 use crate::error::NodeError;
 use crate::mounts::Mounts;
+use crate::rootless::Rootless;
 
 /// Begins the names of their volumes. No volume of a dot can have such a name, since its subdot would have a `.` in it.
 const PREFIX: &str = "dotmesh.rows.";
@@ -52,7 +53,12 @@ impl Copies {
     }
 
     /// Mounts it for its container.
-    pub(crate) async fn mount(&self, mounts: &Mounts, name: &str) -> Result<PathBuf, NodeError> {
+    pub(crate) async fn mount(
+        &self,
+        mounts: &Mounts,
+        name: &str,
+        engine: Option<Rootless>,
+    ) -> Result<PathBuf, NodeError> {
         let folder = self
             .shown()
             .get(name)
@@ -60,7 +66,7 @@ impl Copies {
         let folder = folder.ok_or_else(|| NodeError::NoVolume {
             name: name.to_owned(),
         })?;
-        let place = mounts.show_copy(folder).await?;
+        let place = mounts.show_copy(folder, engine).await?;
         let before = match self.shown().get_mut(name) {
             Some(shown) => shown.place.replace(place.clone()),
             None => Some(place.clone()),

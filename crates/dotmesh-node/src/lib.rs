@@ -21,6 +21,7 @@ mod plugin;
 mod problems;
 mod registry;
 mod remount;
+mod rootless;
 mod running;
 mod serve;
 mod sockets;

@@ -18,6 +18,7 @@ use tokio::sync::Mutex;
 use crate::engine::Inspected;
 use crate::error::NodeError;
 use crate::registry::Registry;
+use crate::rootless::Rootless;
 
 /// Mounts folders. Tests without root replace it.
 pub(crate) trait Attach: Send + Sync {
@@ -30,6 +31,13 @@ pub(crate) trait Attach: Send + Sync {
         folder: &OpenFolder,
         place: &Path,
         by_way_of: &Path,
+    ) -> std::io::Result<()>;
+    /// Mounts an open folder for an Engine without root.
+    fn attach_for_rootless(
+        &self,
+        folder: &OpenFolder,
+        place: &Path,
+        engine: &Rootless,
     ) -> std::io::Result<()>;
     /// Unmounts the place. Succeeds if nothing is mounted there.
     fn detach(&self, place: &Path) -> std::io::Result<()>;
@@ -74,6 +82,15 @@ impl Attach for Kernel {
         });
         self.detach(by_way_of)?;
         Ok(shown?)
+    }
+
+    fn attach_for_rootless(
+        &self,
+        folder: &OpenFolder,
+        place: &Path,
+        engine: &Rootless,
+    ) -> std::io::Result<()> {
+        engine.attach(folder, place)
     }
 
     fn detach(&self, place: &Path) -> std::io::Result<()> {
@@ -128,6 +145,8 @@ struct List {
 #[derive(Clone)]
 pub(crate) struct Mounts {
     places: PathBuf,
+    /// The folder with the places of Engines without root, which cannot enter the others.
+    rootless: PathBuf,
     attach: Arc<dyn Attach>,
     registry: Registry,
     list: Arc<Mutex<List>>,
@@ -139,11 +158,13 @@ impl Mounts {
     /// Loads the list. Mounts of an earlier run still exist, unless the machine was restarted.
     pub(crate) async fn open(
         places: PathBuf,
+        rootless: PathBuf,
         attach: Arc<dyn Attach>,
         registry: Registry,
     ) -> Result<Self, NodeError> {
         let mounts = Self {
             places,
+            rootless,
             attach,
             registry,
             list: Arc::default(),
@@ -173,11 +194,14 @@ impl Mounts {
         let entries =
             std::fs::read_dir(&self.places).map_err(|error| self.failed("read", error))?;
         let mut last = last;
-        for name in entries.flatten().map(|entry| entry.file_name()) {
-            let place = name.to_str().and_then(|name| name.parse().ok());
+        let of_rootless = self.places_of_rootless().into_iter();
+        let entries = entries.flatten().map(|entry| entry.path());
+        for path in entries.chain(of_rootless) {
+            let name = path.file_name().and_then(|name| name.to_str());
+            let place = name.and_then(|name| name.parse().ok());
             last = last.max(place.unwrap_or(0));
             if !mounts.iter().any(|mount| Some(mount.place) == place) {
-                self.remove_place(&self.places.join(name));
+                self.remove_one(&path);
             }
         }
         *self.list.lock().await = List {
@@ -196,6 +220,7 @@ impl Mounts {
         volume: &VolumeName,
         branch: &BranchName,
         folder: OpenFolder,
+        engine: Option<Rootless>,
     ) -> Result<PathBuf, NodeError> {
         // List it before mounting, so that no check misses it.
         let place = self
@@ -214,43 +239,63 @@ impl Mounts {
             })
             .await;
         let path = self.places.join(place.to_string());
-        let (attach, at) = (Arc::clone(&self.attach), path.clone());
-        let attached = blocking(move || {
+        match self.attach_at(path.clone(), Arc::new(folder), engine).await {
+            Ok(shown) => Ok(shown),
+            Err(error) => {
+                self.remove_place(&path);
+                self.forget(place).await;
+                Err(self.failed("mount a volume in", error))
+            }
+        }
+    }
+
+    /// Mounts a folder at a new place. An Engine without root gets one of its own beside it, whose path is returned.
+    async fn attach_at(
+        &self,
+        place: PathBuf,
+        folder: Arc<OpenFolder>,
+        engine: Option<Rootless>,
+    ) -> std::io::Result<PathBuf> {
+        let (attach, rootless) = (Arc::clone(&self.attach), self.rootless.clone());
+        blocking(move || {
             // Each place is new. A mount on top of another one would also appear on all copies of that, such as the
             // pool's folders.
-            std::fs::create_dir(&at)?;
-            attach.attach(&folder, &at)
-        });
-        if let Err(error) = attached.await {
-            self.remove_place(&path);
-            self.forget(place).await;
-            return Err(self.failed("mount a volume in", error));
-        }
-        Ok(path)
+            std::fs::create_dir(&place)?;
+            attach.attach(&folder, &place)?;
+            let Some(engine) = engine else {
+                return Ok(place);
+            };
+            let number = place.file_name().unwrap_or_default().to_string_lossy();
+            let shown = engine.place(&rootless, &number);
+            engine.make_place(&shown)?;
+            attach.attach_for_rootless(&folder, &shown, &engine)?;
+            Ok(shown)
+        })
+        .await
     }
 
     /// Mounts a folder of a copy, which is no working copy. It is not listed: the next start removes its place.
-    pub(crate) async fn show_copy(&self, folder: Arc<OpenFolder>) -> Result<PathBuf, NodeError> {
+    pub(crate) async fn show_copy(
+        &self,
+        folder: Arc<OpenFolder>,
+        engine: Option<Rootless>,
+    ) -> Result<PathBuf, NodeError> {
         let place = self.change(|list| {
             list.last += 1;
             list.last
         });
         let path = self.places.join(place.await.to_string());
-        let (attach, at) = (Arc::clone(&self.attach), path.clone());
-        let attached = blocking(move || {
-            std::fs::create_dir(&at)?;
-            attach.attach(&folder, &at)
-        });
-        if let Err(error) = attached.await {
+        let shown = self.attach_at(path.clone(), folder, engine).await;
+        shown.map_err(|error| {
             self.remove_place(&path);
-            return Err(self.failed("mount a copy in", error));
-        }
-        Ok(path)
+            self.failed("mount a copy in", error)
+        })
     }
 
     /// Unmounts a copy's folder.
     pub(crate) fn hide_copy(&self, place: &Path) {
-        self.remove_place(place);
+        let number = place.file_name().unwrap_or_default();
+        self.remove_place(&self.places.join(number));
     }
 
     /// Unmounts what was handed out to a caller. Succeeds if it is not known any more.
@@ -402,10 +447,10 @@ impl Mounts {
     /// The mount points of this daemon: its own places, and those of users.
     pub(crate) async fn own(&self) -> Result<Vec<PathBuf>, NodeError> {
         // Mount tables show paths without symlinks.
-        let places = self.places.canonicalize();
-        let places = places.unwrap_or_else(|_| self.places.clone());
+        let real = |folder: &PathBuf| folder.canonicalize().unwrap_or_else(|_| folder.clone());
+        let folders = [&self.places, &self.rootless].map(real);
         let mut own = self.attached();
-        own.retain(|point| point.starts_with(&places));
+        own.retain(|point| folders.iter().any(|folder| point.starts_with(folder)));
         let shown = self.registry.shown_at().await?;
         own.extend(shown.into_iter().map(|(place, _)| place));
         Ok(own)
@@ -452,7 +497,26 @@ impl Mounts {
         .await;
     }
 
+    /// The places of Engines without root.
+    fn places_of_rootless(&self) -> Vec<PathBuf> {
+        let entries = |folder: &Path| {
+            let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+            entries.map(|entry| entry.path()).collect::<Vec<_>>()
+        };
+        let users = entries(&self.rootless).into_iter();
+        users.flat_map(|user| entries(&user)).collect()
+    }
+
+    /// Removes a place, and that of an Engine without root beside it.
     fn remove_place(&self, place: &Path) {
+        let mut beside = self.places_of_rootless();
+        beside.retain(|other| other.file_name() == place.file_name());
+        for place in beside.iter().map(PathBuf::as_path).chain([place]) {
+            self.remove_one(place);
+        }
+    }
+
+    fn remove_one(&self, place: &Path) {
         let removed = self
             .attach
             .detach(place)

@@ -91,7 +91,13 @@ impl Node {
             .map_err(|message| ErrorBody::new(ErrorCode::Invalid, message))?;
         let stored_pages =
             StoredPages::open(&pool.registry_file().with_file_name("nodes.db")).await?;
-        let mounts = Mounts::open(config.mounts(), attach, registry.clone()).await?;
+        let mounts = Mounts::open(
+            config.mounts(),
+            config.rootless_mounts(),
+            attach,
+            registry.clone(),
+        )
+        .await?;
         Ok(Self {
             mounts,
             pool,

@@ -5,7 +5,7 @@
 
 use axum::Router;
 use axum::body::Bytes;
-use axum::extract::State;
+use axum::extract::{ConnectInfo, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::post;
@@ -18,6 +18,7 @@ use crate::error::NodeError;
 use crate::node::Node;
 use crate::operations::watch::STARTS_WITH_ROOM;
 use crate::operations::{to_the_end, volume};
+use crate::rootless::Caller;
 
 /// All calls of the protocol.
 pub(crate) fn router(node: Node) -> Router {
@@ -89,14 +90,18 @@ async fn remove(State(node): State<Node>, body: Bytes) -> Response {
     reply(removed.await.map(|()| json!({})))
 }
 
-async fn mount(State(node): State<Node>, body: Bytes) -> Response {
+async fn mount(
+    State(node): State<Node>,
+    ConnectInfo(caller): ConnectInfo<Caller>,
+    body: Bytes,
+) -> Response {
     let call = match call(&body) {
         Ok(call) => call,
         Err(error) => return reply(Err(error)),
     };
     // An aborted mount would stay half done.
     let mounted = to_the_end(async move {
-        let path = volume::mount(&node, &call.name, &call.id).await?;
+        let path = volume::mount(&node, &call.name, &call.id, caller.rootless).await?;
         Ok(json!({"Mountpoint": path}))
     });
     reply(mounted.await.map_err(|error| {

@@ -15,7 +15,8 @@ use crate::config::Config;
 use crate::error::NodeError;
 use crate::node::Node;
 use crate::operations::{forks, housekeeping, mount, reconcile, recover, watch};
-use crate::sockets::{Access, DriverSocket, is_listened_on, listen, remove_socket};
+use crate::rootless::Caller;
+use crate::sockets::{DriverSocket, is_listened_on, listen, remove_socket};
 use crate::{api, plugin, remount};
 
 /// How long a daemon that cannot start tells Docker why. A service manager then tries again.
@@ -47,7 +48,7 @@ pub async fn run(config: Config) -> Result<()> {
     };
 
     let stop = stop_signal()?;
-    let (api, _api_socket) = listen(&node.config.socket, Access::Group)?;
+    let (api, _api_socket) = listen(&node.config.socket)?;
     let interrupted = node.registry.open_switches().await?.len();
     tracing::info!(
         node = node.pool.node(),
@@ -69,6 +70,7 @@ pub async fn run(config: Config) -> Result<()> {
         match &driver {
             Some(driver) => {
                 let router = plugin::router(node.clone());
+                let router = router.into_make_service_with_connect_info::<Caller>();
                 Ok(axum::serve(driver.listener()?, router).await?)
             }
             None => std::future::pending::<Result<()>>().await,
@@ -127,7 +129,7 @@ async fn open(config: Config, driver: Option<&DriverSocket>) -> Result<Node> {
         opened => return opened.context("open the pool"),
     }
     let path = config.root.join("pool");
-    let (api, api_socket) = listen(&config.socket, Access::Group)?;
+    let (api, api_socket) = listen(&config.socket)?;
     let answering = tokio::spawn(axum::serve(api, api::without_pool(path.clone())).into_future());
     let refusing = match driver {
         Some(driver) => {

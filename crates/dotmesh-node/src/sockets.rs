@@ -23,8 +23,14 @@ pub(crate) struct DriverSocket {
 impl DriverSocket {
     /// The socket that the service manager passed on, if any.
     pub(crate) fn inherited(path: &Path) -> Result<Option<Self>> {
-        let listener = inherited(path)?;
-        Ok(listener.map(|listener| Self {
+        let Some(listener) = inherited(path)? else {
+            return Ok(None);
+        };
+        // systemd makes it for root only, since the group may be missing when its unit is read.
+        if let Err(error) = open_to_group(path) {
+            tracing::warn!(socket = %path.display(), %error, "only root can use the volume driver");
+        }
+        Ok(Some(Self {
             listener,
             file: None,
         }))
@@ -32,7 +38,7 @@ impl DriverSocket {
 
     /// Makes the socket.
     pub(crate) fn make(path: &Path) -> Result<Self> {
-        let (listener, file) = listen(path, Access::Root)?;
+        let (listener, file) = listen(path)?;
         Ok(Self {
             listener: listener.into_std()?,
             file: Some(file),
@@ -88,13 +94,6 @@ pub(crate) fn remove_socket(path: &Path) -> Result<()> {
     }
 }
 
-#[derive(Clone, Copy)]
-pub(crate) enum Access {
-    Root,
-    /// Root, and the group `dotmesh` if it exists.
-    Group,
-}
-
 /// The file of a socket that this daemon listens on. It is removed when the daemon ends in any way but SIGKILL: a
 /// socket without a daemon makes Docker wait.
 #[derive(Debug)]
@@ -128,7 +127,16 @@ impl Drop for SocketFile {
     }
 }
 
-pub(crate) fn listen(path: &Path, access: Access) -> Result<(UnixListener, SocketFile)> {
+/// Lets root use a socket, and members of the group `dotmesh` if it exists. An Engine without root runs as a member.
+fn open_to_group(path: &Path) -> Result<()> {
+    if let Some(group) = group_id("dotmesh") {
+        std::os::unix::fs::chown(path, None, Some(group))?;
+    }
+    std::fs::set_permissions(path, PermissionsExt::from_mode(0o660))?;
+    Ok(())
+}
+
+pub(crate) fn listen(path: &Path) -> Result<(UnixListener, SocketFile)> {
     let folder = path.parent().unwrap_or(Path::new("/"));
     if !folder.exists() {
         let failed = || format!("create {}", folder.display());
@@ -145,16 +153,7 @@ pub(crate) fn listen(path: &Path, access: Access) -> Result<(UnixListener, Socke
     let listener =
         UnixListener::bind(path).with_context(|| format!("listen on {}", path.display()))?;
     let socket = SocketFile::of(path).with_context(|| format!("find {}", path.display()))?;
-    let mode = match access {
-        Access::Root => 0o600,
-        Access::Group => {
-            if let Some(group) = group_id("dotmesh") {
-                std::os::unix::fs::chown(path, None, Some(group))?;
-            }
-            0o660
-        }
-    };
-    std::fs::set_permissions(path, PermissionsExt::from_mode(mode))?;
+    open_to_group(path)?;
     Ok((listener, socket))
 }
 
@@ -171,22 +170,22 @@ fn group_id(name: &str) -> Option<u32> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Access, listen};
+    use super::listen;
 
     #[tokio::test]
     async fn a_socket_goes_with_the_daemon_and_never_anothers() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("dm.sock");
-        let (listener, socket) = listen(&path, Access::Root).unwrap();
-        listen(&path, Access::Root).unwrap_err();
+        let (listener, socket) = listen(&path).unwrap();
+        listen(&path).unwrap_err();
         assert!(path.exists(), "the refused daemon has left it");
         // Simulates a killed daemon.
         std::mem::forget(socket);
         drop(listener);
         assert!(path.exists());
-        let (_listener, old) = listen(&path, Access::Root).unwrap();
+        let (_listener, old) = listen(&path).unwrap();
         std::fs::remove_file(&path).unwrap();
-        let (_other, new) = listen(&path, Access::Root).unwrap();
+        let (_other, new) = listen(&path).unwrap();
         drop(old);
         assert!(path.exists(), "it is another daemon's");
         drop(new);

@@ -254,7 +254,8 @@ impl World {
                 format!("mount-{}", inner.next)
             };
             let name = used.volume.to_string();
-            let mounted = self.driver(async |node| volume::mount(&node, &name, &caller).await);
+            let mounted =
+                self.driver(async |node| volume::mount(&node, &name, &caller, None).await);
             match mounted.await {
                 Ok(place) => {
                     let folder = lock(&self.places).get(&place).map(OwnedFd::try_clone);

@@ -16,6 +16,7 @@ use crate::copies;
 use crate::error::NodeError;
 use crate::node::Node;
 use crate::registry::{Dot, MadeBy};
+use crate::rootless::Rootless;
 
 /// `Create`: creates the dot in the node's own namespace if it doesn't exist. A pinned branch must exist.
 pub(crate) async fn create(node: &Node, text: &str) -> Result<(), NodeError> {
@@ -120,9 +121,14 @@ pub(crate) async fn list(node: &Node) -> Result<Vec<(String, PathBuf)>, NodeErro
 }
 
 /// `Mount`: mounts the folder of the current or pinned branch at a new place, for a container that is about to start.
-pub(crate) async fn mount(node: &Node, text: &str, caller: &str) -> Result<PathBuf, NodeError> {
+pub(crate) async fn mount(
+    node: &Node,
+    text: &str,
+    caller: &str,
+    engine: Option<Rootless>,
+) -> Result<PathBuf, NodeError> {
     if copies::is_volume(text) {
-        return node.copies.mount(&node.mounts, text).await;
+        return node.copies.mount(&node.mounts, text, engine).await;
     }
     let volume: VolumeName = text.parse()?;
     // A switch doesn't affect a pinned branch, so there is nothing to wait for.
@@ -167,7 +173,9 @@ pub(crate) async fn mount(node: &Node, text: &str, caller: &str) -> Result<PathB
         .pool
         .prepare_volume(&volume.dot, &branch, &volume.folder)
         .await?;
-    node.mounts.hand_out(caller, &volume, &branch, folder).await
+    node.mounts
+        .hand_out(caller, &volume, &branch, folder, engine)
+        .await
 }
 
 /// `Unmount`: the container has stopped, or could not be started.

@@ -31,6 +31,7 @@ mod orphans;
 mod people;
 mod podman;
 mod remote_branches;
+mod rootless;
 mod rows;
 mod run;
 mod screenshots;

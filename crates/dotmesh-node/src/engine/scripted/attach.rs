@@ -7,6 +7,7 @@ use dotmesh_pool::OpenFolder;
 
 use super::{World, lock};
 use crate::mounts::Attach;
+use crate::rootless::Rootless;
 
 impl Attach for World {
     fn attach(&self, folder: &OpenFolder, place: &Path) -> std::io::Result<()> {
@@ -16,6 +17,15 @@ impl Attach for World {
     }
 
     fn attach_for_user(&self, folder: &OpenFolder, place: &Path, _: &Path) -> std::io::Result<()> {
+        self.attach(folder, place)
+    }
+
+    fn attach_for_rootless(
+        &self,
+        folder: &OpenFolder,
+        place: &Path,
+        _: &Rootless,
+    ) -> std::io::Result<()> {
         self.attach(folder, place)
     }
 

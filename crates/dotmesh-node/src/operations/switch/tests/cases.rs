@@ -249,7 +249,7 @@ async fn mounts_wait_for_a_switch_but_not_for_ever() {
         .await;
     let closed = bench.node.locks.close_gate(&bench.dot()).await;
     // A pinned volume does not wait.
-    volume::mount(&bench.node, "app@master.files", "caller")
+    volume::mount(&bench.node, "app@master.files", "caller", None)
         .await
         .unwrap();
     volume::find(&bench.node, "app.db").await.unwrap();
@@ -275,7 +275,7 @@ async fn mounts_wait_for_a_switch_but_not_for_ever() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_mount_that_was_handed_out_is_a_use_until_it_is_given_back() {
     let bench = Bench::new(|_| {}).await;
-    volume::mount(&bench.node, "app.db", "docker")
+    volume::mount(&bench.node, "app.db", "docker", None)
         .await
         .unwrap();
     for error in [
@@ -408,11 +408,15 @@ async fn each_mount_has_a_place_of_its_own_while_the_registry_takes_nothing() {
     volume::create(node, "app.first").await.unwrap();
     let saved = async || node.registry.mounts().await.unwrap().0;
     node.registry.refuse_mounts(true).await;
-    let first = volume::mount(node, "app.first", "one").await.unwrap();
-    let second = volume::mount(node, "app.second", "two").await.unwrap();
+    let first = volume::mount(node, "app.first", "one", None).await.unwrap();
+    let second = volume::mount(node, "app.second", "two", None)
+        .await
+        .unwrap();
     assert_ne!(first, second);
     volume::unmount(node, "app.first", "one").await.unwrap();
-    let third = volume::mount(node, "app.first", "three").await.unwrap();
+    let third = volume::mount(node, "app.first", "three", None)
+        .await
+        .unwrap();
     assert!(![&first, &second].contains(&&third));
     let callers = |mounts: Vec<crate::mounts::HandedOut>| -> Vec<String> {
         mounts.into_iter().map(|mount| mount.caller).collect()

@@ -36,7 +36,7 @@ async fn new_dots_are_in_the_nodes_own_namespace() {
     refused(create_dot::create_dot(node, &other).await.unwrap_err());
     refused(volume::create(node, "alice/app.db").await.unwrap_err());
     refused(
-        volume::mount(node, "alice/app.db", "docker")
+        volume::mount(node, "alice/app.db", "docker", None)
             .await
             .unwrap_err(),
     );
@@ -61,7 +61,9 @@ async fn new_dots_are_in_the_nodes_own_namespace() {
         .await
         .unwrap();
     volume::create(node, "alice/app.db").await.unwrap();
-    volume::mount(node, "alice/app.db", "docker").await.unwrap();
+    volume::mount(node, "alice/app.db", "docker", None)
+        .await
+        .unwrap();
     let refused = volume::create(node, "alice/other.db").await.unwrap_err();
     assert!(
         matches!(refused, NodeError::OtherNamespace { .. }),

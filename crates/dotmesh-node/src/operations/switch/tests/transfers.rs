@@ -204,7 +204,7 @@ async fn a_pull_leaves_a_working_copy_that_somebody_has() {
     );
     bob.world.stop_by_hand("pinned").await;
     // A mount is handed out, but its container does not run yet.
-    volume::mount(&bob.node, "app@master.db", "docker")
+    volume::mount(&bob.node, "app@master.db", "docker", None)
         .await
         .unwrap();
     let refused = hub.pull(&bob).await.unwrap_err().to_string();

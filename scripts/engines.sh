@@ -3,6 +3,8 @@
 # A root is made once, and kept in the cache. Machines mount it read-only.
 #
 #   engines.sh docker-20|docker-26|docker-28|podman-5
+#   engines.sh databases-13|databases-sid
+#                          a root with the database servers of that Debian, for the tests of rows
 #   engines.sh --storage   Podman's storage with the images of the tests. Prints its path
 #   engines.sh --test      those of 'make test'
 #   engines.sh --all       all of them
@@ -33,10 +35,11 @@ make_root() {
     options=$(mktemp)
     trap 'rm -f "$options"' EXIT
     apt-config dump | grep -E '^Acquire::(https?::Proxy|Check-)' >"$options" || true
+    # shellcheck disable=SC2086 # a list of words
     mmdebstrap --quiet --variant=minbase --include="$(echo "$packages" | tr ' ' ,)" \
         --aptopt="$options" --dpkgopt='path-exclude=/usr/share/doc/*' --dpkgopt='path-exclude=/usr/share/man/*' \
-        --dpkgopt='path-exclude=/usr/share/locale/*' --dpkgopt=force-unsafe-io \
-        --customize-hook='rm -rf "$1"/var/lib/apt/lists/*' \
+        --dpkgopt='path-exclude=/usr/share/locale/*' --dpkgopt=force-unsafe-io $unneeded \
+        --customize-hook='rm -rf "$1"/var/lib/apt/lists/* "$1"/var/lib/postgresql/*' \
         "$suite" "$cache/$name.new" "$mirror" 9>&- >&2
     rm -rf "$cache/$name"-*
     mv "$cache/$name.new" "$1"
@@ -69,22 +72,28 @@ make_storage() {
 }
 
 name=${1:-}
+unneeded=
+# PostgreSQL's compiler of queries is half of a root, and PostgreSQL works without it.
+compiler='--dpkgopt=path-exclude=/usr/lib/*/libLLVM* --dpkgopt=path-exclude=/usr/lib/postgresql/*/lib/llvmjit.so
+    --dpkgopt=path-exclude=/usr/lib/postgresql/*/lib/bitcode/*'
 case $name in
 docker-20) suite=bookworm packages="$tools docker.io docker-compose" ;;
 docker-26) suite=trixie packages="$tools docker.io docker-cli docker-compose" ;;
 docker-28) suite=sid packages="$tools docker.io docker-cli docker-compose $rootless rootlesskit slirp4netns" ;;
 podman-5) suite=sid packages="$tools podman docker-cli docker-compose netavark aardvark-dns crun nftables catatonit $rootless passt" ;;
+databases-13) suite=trixie packages='postgresql-17 mariadb-server-core mariadb-client-core' unneeded=$compiler ;;
+databases-sid) suite=sid packages='postgresql mysql-server-core mysql-client-core' unneeded=$compiler ;;
 --storage) name=storage ;;
 --test)
-    for one in docker-28 podman-5 --storage; do "$0" "$one"; done
+    for one in docker-28 podman-5 --storage databases-13 databases-sid; do "$0" "$one"; done
     exit
     ;;
 --all)
-    for one in docker-20 docker-26 docker-28 podman-5 --storage; do "$0" "$one"; done
+    for one in docker-20 docker-26 docker-28 podman-5 --storage databases-13 databases-sid; do "$0" "$one"; done
     exit
     ;;
 *)
-    echo "usage: $0 docker-20|docker-26|docker-28|podman-5|--storage|--test|--all" >&2
+    echo "usage: $0 docker-20|docker-26|docker-28|podman-5|databases-13|databases-sid|--storage|--test|--all" >&2
     exit 2
     ;;
 esac
@@ -94,7 +103,7 @@ if [ "$name" = storage ]; then
     archive=${prepared%.engine}.tar
     made=$cache/storage-$(basename "$prepared" .engine)
 else
-    made=$cache/$name-$(echo "$suite $packages" | sha256sum | cut -c1-8)
+    made=$cache/$name-$(echo "$suite $packages$unneeded" | sha256sum | cut -c1-8)
 fi
 if [ ! -e "$made" ]; then
     mkdir -p "$cache"

@@ -168,12 +168,25 @@ fn mysql(folder: &OwnedFd, has: &dyn Fn(&str, bool) -> bool) -> (Kind, String) {
             return (Kind::Mariadb, version.to_owned());
         }
     }
-    let is_mariadb = has("aria_log_control", false);
-    match has("mysql.ibd", false) && !is_mariadb {
-        true => (Kind::Mysql, "8".to_owned()),
-        false if is_mariadb => (Kind::Mariadb, String::new()),
-        false => (Kind::Mysql, String::new()),
+    if has("aria_log_control", false) {
+        return (Kind::Mariadb, String::new());
     }
+    let version = match has("mysql.ibd", false) {
+        true => history_version(folder).unwrap_or_else(|| "8".to_owned()),
+        false => String::new(),
+    };
+    (Kind::Mysql, version)
+}
+
+/// The version that wrote last. MySQL keeps this history from version 8.4 on.
+fn history_version(folder: &OwnedFd) -> Option<String> {
+    let history = first_bytes(folder, "mysql_upgrade_history", 64 << 10);
+    let history: serde_json::Value = serde_json::from_slice(&history).ok()?;
+    let last = history.get("upgrade_history")?.as_array()?.last()?;
+    let version = last.get("version")?.as_str()?;
+    let is_plain = |letter: char| letter.is_ascii_digit() || letter == '.';
+    let digits: String = version.chars().take_while(|one| is_plain(*one)).collect();
+    (!digits.is_empty() && digits.len() < 20).then_some(digits)
 }
 
 fn has_manifest(folder: &OwnedFd) -> bool {
@@ -213,6 +226,13 @@ mod tests {
         make("c/ibdata1", b"");
         make("c/mysql/x", b"");
         make("c/mysql.ibd", b"");
+        make("c9/ibdata1", b"");
+        make("c9/mysql/x", b"");
+        make("c9/mysql.ibd", b"");
+        make(
+            "c9/mysql_upgrade_history",
+            b"{\"file_format\":\"1\",\"upgrade_history\":[{\"version\":\"8.4.2\"},{\"version\":\"9.7.4-2\",\"maturity\":\"LTS\"}]}",
+        );
         make("d/my.dump", b"REDIS0011");
         make("e/appendonlydir/appendonly.aof.manifest", b"file");
         make("f/deep/er/any.name", b"SQLite format 3\0rest");
@@ -227,6 +247,7 @@ mod tests {
                 "s/a/17 (PostgreSQL 17)",
                 "s/b (MariaDB)",
                 "s/c (MySQL 8)",
+                "s/c9 (MySQL 9.7.4)",
                 "s/d (Redis)",
                 "s/e (Redis)",
                 "s/f/deep/er/any.name (SQLite)"

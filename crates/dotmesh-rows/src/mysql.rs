@@ -150,6 +150,11 @@ impl Mysql {
     }
 }
 
+/// An expression as it stands in a statement. MySQL writes quotes with a backslash.
+fn unescaped(expression: &str) -> String {
+    expression.replace("\\'", "'")
+}
+
 fn text(text: &str) -> String {
     literal(Kind::Mysql, &Cell::Text(text.to_owned())).unwrap_or_default()
 }
@@ -185,33 +190,58 @@ impl Adapter for Mysql {
                 },
             );
         }
+        // MariaDB writes defaults as they stand in a statement, and MySQL writes the bare texts.
+        let default = match self.kind {
+            Kind::Mysql => {
+                "IF(extra LIKE '%DEFAULT_GENERATED%' OR column_type LIKE 'bit%' OR column_default LIKE '0x%', \
+                 column_default, QUOTE(column_default))"
+            }
+            _ => "column_default",
+        };
         let columns = [
             "table_name",
             "column_name",
             "column_type",
             "is_nullable",
-            "column_default",
+            default,
             "extra",
+            "generation_expression",
         ];
         let rest = format!(
             "FROM information_schema.columns WHERE {of} ORDER BY table_name, ordinal_position"
         );
-        for [table, name, kind, nullable, default, extra] in self.ask(columns, &rest)? {
+        for [table, name, kind, nullable, default, extra, formula] in self.ask(columns, &rest)? {
             let Some(table) = tables.get_mut(&table) else {
                 continue;
             };
+            let extra = extra.to_uppercase();
+            let is_generated = extra.contains("GENERATED") && !extra.contains("DEFAULT_GENERATED");
             let mut rest = Vec::new();
+            if is_generated {
+                let stored = if extra.contains("VIRTUAL") {
+                    "VIRTUAL"
+                } else {
+                    "STORED"
+                };
+                let formula = unescaped(&formula);
+                rest.push(format!("GENERATED ALWAYS AS ({formula}) {stored}"));
+            }
             if nullable == "NO" {
                 rest.push("NOT NULL".to_owned());
             }
             if !default.is_empty() && default != "NULL" {
-                rest.push(format!("DEFAULT {default}"));
+                let is_formula = self.kind == Kind::Mysql && extra.contains("DEFAULT_GENERATED");
+                rest.push(
+                    match is_formula && !default.starts_with("CURRENT_TIMESTAMP") {
+                        true => format!("DEFAULT ({})", unescaped(&default)),
+                        false => format!("DEFAULT {default}"),
+                    },
+                );
             }
-            let is_generated = extra.contains("GENERATED") && !extra.contains("DEFAULT_GENERATED");
-            rest.extend(
-                Some(extra.to_uppercase())
-                    .filter(|extra| !extra.is_empty() && extra != "DEFAULT_GENERATED"),
-            );
+            if !is_generated {
+                let extra = extra.replace("DEFAULT_GENERATED", "");
+                rest.extend(Some(extra.trim().to_owned()).filter(|extra| !extra.is_empty()));
+            }
             table.columns.push(Column {
                 name,
                 kind,
@@ -335,7 +365,7 @@ impl Adapter for Mysql {
                 });
                 let all = all.collect::<Vec<_>>().join(", '|', ");
                 selected.push(format!(
-                    "SHA1(CONCAT({}))",
+                    "SHA2(CONCAT({}), 256)",
                     if all.is_empty() { "''".to_owned() } else { all }
                 ));
                 forms.push(Form::Text);
@@ -409,6 +439,10 @@ fn marked(mut field: Field, form: Form) -> Cell {
     match (field.take_mark(), form) {
         (Some(b'='), Form::Integer) => field.integer(),
         (Some(b'x'), _) => match field.value() {
+            // Bits have as many digits as they need, and a statement needs pairs.
+            Cell::Text(hex) if hex.len() % 2 == 1 => Cell::Bytes {
+                hex: format!("0{}", hex.to_lowercase()),
+            },
             Cell::Text(hex) => Cell::Bytes {
                 hex: hex.to_lowercase(),
             },

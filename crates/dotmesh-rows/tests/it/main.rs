@@ -1,5 +1,6 @@
 //! Adapters on real servers of this machine.
 
+mod migrations;
 mod quick;
 mod redis;
 mod server;

@@ -12,7 +12,7 @@ use dotmesh_rows::model::{DiffEvent, Kind};
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
-use crate::server::{Opened, as_postgres, open, own, programs, signal};
+use crate::server::{Opened, Programs, here, in_root, open, signal};
 
 /// Small random numbers, the same at each run.
 struct Dice(u64);
@@ -27,13 +27,14 @@ impl Dice {
 }
 
 /// A server that an app uses.
-struct Live {
+pub(crate) struct Live {
+    programs: &'static Programs,
     folder: TempDir,
     server: Child,
-    sessions: Vec<Session>,
+    pub(crate) sessions: Vec<Session>,
 }
 
-struct Session {
+pub(crate) struct Session {
     psql: Child,
     input: ChildStdin,
     output: BufReader<ChildStdout>,
@@ -41,8 +42,9 @@ struct Session {
 }
 
 impl Session {
-    fn begin(folder: &Path) -> Self {
-        let mut psql = as_postgres("psql")
+    fn begin(programs: &Programs, folder: &Path) -> Self {
+        let mut psql = programs
+            .command("psql")
             .args([
                 "-X", "-q", "-A", "-t", "-U", "postgres", "-d", "postgres", "-h",
             ])
@@ -66,7 +68,7 @@ impl Session {
     }
 
     /// Runs a statement to its end. It may fail.
-    fn run(&mut self, statement: &str) {
+    pub(crate) fn run(&mut self, statement: &str) {
         self.count += 1;
         let mark = format!("end-{}", self.count);
         writeln!(self.input, "{statement}\n\\echo {mark}").expect("psql reads");
@@ -89,10 +91,11 @@ impl Drop for Session {
 }
 
 impl Live {
-    fn start() -> Self {
+    pub(crate) fn start(programs: &'static Programs) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
-        own(folder.path());
-        let made = as_postgres(programs().join("initdb"))
+        programs.own(folder.path());
+        let made = programs
+            .command("initdb")
             .args([
                 "--auth=trust",
                 "--username=postgres",
@@ -106,8 +109,9 @@ impl Live {
             .output()
             .expect("initdb");
         assert!(made.status.success(), "{made:?}");
-        let server = Self::serve(folder.path());
+        let server = Self::serve(programs, folder.path());
         let mut live = Self {
+            programs,
             folder,
             server,
             sessions: Vec::new(),
@@ -124,13 +128,14 @@ impl Live {
         live
     }
 
-    fn serve(folder: &Path) -> Child {
+    fn serve(programs: &Programs, folder: &Path) -> Child {
         let log = File::options()
             .create(true)
             .append(true)
             .open(folder.join("log"))
             .expect("a log");
-        as_postgres(programs().join("postgres"))
+        programs
+            .command("postgres")
             .arg("-D")
             .arg(folder.join("data"))
             .arg("-k")
@@ -162,7 +167,9 @@ impl Live {
 
     fn wait(&mut self) {
         loop {
-            let ready = as_postgres("sh")
+            let ready = self
+                .programs
+                .command("sh")
                 .args([
                     "-c",
                     "pg_isready -q -U postgres -h \"$0\" || { sleep 0.05; exit 1; }",
@@ -175,10 +182,11 @@ impl Live {
             }
             // After a crash, a process that ends late keeps the next server from starting.
             if matches!(self.server.try_wait(), Ok(Some(_))) {
-                self.server = Self::serve(self.folder.path());
+                self.server = Self::serve(self.programs, self.folder.path());
             }
         }
-        self.sessions = (0..3).map(|_| Session::begin(self.folder.path())).collect();
+        let begin = |_| Session::begin(self.programs, self.folder.path());
+        self.sessions = (0..3).map(begin).collect();
     }
 
     /// The server and all its processes.
@@ -209,7 +217,7 @@ impl Live {
     }
 
     /// Copies the data as it is at one instant.
-    fn copy(&self) -> TempDir {
+    pub(crate) fn copy(&self) -> TempDir {
         let to = tempfile::tempdir().expect("a folder");
         let processes = self.processes();
         for pid in &processes {
@@ -239,7 +247,7 @@ impl Live {
         }
         let _ = self.server.wait();
         let _ = std::fs::remove_file(self.folder.path().join("data/postmaster.pid"));
-        self.server = Self::serve(self.folder.path());
+        self.server = Self::serve(self.programs, self.folder.path());
         self.wait();
     }
 
@@ -342,7 +350,7 @@ fn side(opened: &Opened, data: &Path) -> Side {
 }
 
 /// Compares both ways. Returns how many tables were not read in full.
-fn check(old: (&Opened, &Path), new: (&Opened, &Path), what: &str) -> usize {
+pub(crate) fn check(old: (&Opened, &Path), new: (&Opened, &Path), what: &str) -> usize {
     let (one, two) = (side(old.0, old.1), side(new.0, new.1));
     let pair = Pair::new(&one, &two, &Unknown).expect("the files are compared");
     let places = new.0.adapter.tables("postgres").expect("tables");
@@ -356,27 +364,36 @@ fn check(old: (&Opened, &Path), new: (&Opened, &Path), what: &str) -> usize {
     saved
 }
 
-fn version() -> String {
-    let programs = programs();
-    let folder = programs.parent().and_then(Path::file_name);
-    folder.unwrap_or_default().to_string_lossy().into_owned()
-}
-
 fn data(folder: &TempDir) -> PathBuf {
     folder.path().to_owned()
 }
 
 #[test]
 fn changed_blocks_tell_the_same_as_whole_tables() {
-    let runs: u64 = std::env::var("QUICK")
+    quick_as_full(here(), 6);
+}
+
+#[test]
+fn changed_blocks_tell_the_same_as_whole_tables_in_postgresql_17() {
+    let programs = in_root("databases-13");
+    assert_eq!(programs.version, "17");
+    quick_as_full(programs, 3);
+}
+
+#[test]
+fn changed_blocks_tell_the_same_as_whole_tables_in_the_newest_postgresql() {
+    quick_as_full(in_root("databases-sid"), 3);
+}
+
+fn quick_as_full(programs: &'static Programs, runs: u64) {
+    let asked = std::env::var("QUICK")
         .ok()
-        .and_then(|runs| runs.parse().ok())
-        .unwrap_or(6);
-    let version = version();
+        .and_then(|runs| runs.parse().ok());
+    let runs = asked.unwrap_or(runs);
     let mut saved = 0;
     for run in 1..=runs {
         let mut dice = Dice(run.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
-        let mut live = Live::start();
+        let mut live = Live::start(programs);
         for _ in 0..dice.roll(40) {
             live.act(&mut dice);
         }
@@ -389,7 +406,7 @@ fn changed_blocks_tell_the_same_as_whole_tables() {
         }
         let opened: Vec<Opened> = copies
             .iter()
-            .map(|copy| open(copy.path(), Kind::Postgres, &version))
+            .map(|copy| open(programs, copy.path(), Kind::Postgres))
             .collect();
         let (first, second, third) = (data(&copies[0]), data(&copies[1]), data(&copies[2]));
         saved += check(
@@ -424,7 +441,7 @@ fn changed_blocks_tell_the_same_as_whole_tables() {
 
 #[test]
 fn a_transaction_that_ended_in_between_is_found_in_equal_blocks() {
-    let mut live = Live::start();
+    let mut live = Live::start(here());
     live.sessions[0].run("CHECKPOINT;");
     live.sessions[1].run("BEGIN; UPDATE keyed SET v = 'late' WHERE id = 7;");
     live.sessions[0].run("CHECKPOINT;");
@@ -433,8 +450,8 @@ fn a_transaction_that_ended_in_between_is_found_in_equal_blocks() {
     live.sessions[1].run("SET LOCAL synchronous_commit = on; COMMIT;");
     let second = live.copy();
     let (old, new) = (
-        open(first.path(), Kind::Postgres, &version()),
-        open(second.path(), Kind::Postgres, &version()),
+        open(here(), first.path(), Kind::Postgres),
+        open(here(), second.path(), Kind::Postgres),
     );
     check((&old, first.path()), (&new, second.path()), "a late commit");
     let rows = events(&old, &new, None);

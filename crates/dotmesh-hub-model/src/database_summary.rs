@@ -9,9 +9,6 @@ use crate::limits::{
     SUMMARY_TEXT,
 };
 
-/// The version of the form of summaries that the hub stores.
-pub const VERSION: u32 = 1;
-
 /// Why a summary is refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum BadSummary {
@@ -22,7 +19,7 @@ pub enum BadSummary {
     #[error("the database summary is malformed: {0}")]
     Malformed(&'static str),
     /// A newer client has made it.
-    #[error("the database summary has version {0}, and this hub knows only version {VERSION}")]
+    #[error("the database summary has version {0}, and this hub knows only version {known}", known = DatabaseSummary::VERSION)]
     Version(u32),
 }
 
@@ -32,7 +29,7 @@ type Checked = Result<(), BadSummary>;
 
 /// Checks a summary.
 pub fn check(summary: &DatabaseSummary) -> Checked {
-    if summary.version != VERSION {
+    if summary.version != DatabaseSummary::VERSION {
         return Err(BadSummary::Version(summary.version));
     }
     SUMMARY_TABLES.check(summary.tables.len())?;

@@ -386,7 +386,7 @@ mod tests {
         changes.extend(rows.into_iter().map(DiffEvent::Row));
         changes.push(DiffEvent::Counted(counts));
         DatabaseSummary {
-            version: 1,
+            version: DatabaseSummary::VERSION,
             changes,
             ..DatabaseSummary::default()
         }

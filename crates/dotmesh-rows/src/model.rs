@@ -375,6 +375,11 @@ pub struct DatabaseSummary {
     pub problems: Vec<String>,
 }
 
+impl DatabaseSummary {
+    /// The version of the form that this program makes, and the only one that it knows.
+    pub const VERSION: u32 = 1;
+}
+
 /// A part of the databases of a state: `SUBDOT[/PATH][/DATABASE[/TABLE]]`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Target {

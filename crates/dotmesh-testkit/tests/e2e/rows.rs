@@ -488,5 +488,33 @@ async fn a_push_tells_the_hub_what_is_in_the_databases() -> Result<()> {
             dm commit -m four && dm push hub 2>&1")
         .await;
     has(&said, &["the row counts of 1 table of", "1 changed row."]);
+    // Rows may be personal data. On a public dot nothing but the command itself publishes them.
+    let public = format!(
+        "curl -fsS -u alice:{key} -X PATCH {}/api/v1/dots/alice/app/settings -H 'content-type: application/json' \
+            -d '{{\"visibility\":\"public\"}}'",
+        hub.url
+    );
+    node.ok(&public).await;
+    node.write_to("pg", "'insert into users values (5, $$mallory$$)'")
+        .await;
+    let said = node
+        .ok("cd shop && dm commit -m five && dm push hub 2>&1")
+        .await;
+    has(
+        &said,
+        &[
+            "is public, so no changed rows are sent",
+            "the row counts of 1 table of",
+        ],
+    );
+    assert!(!said.contains("changed row."), "{said}");
+    assert!(!page().await.contains("mallory"));
+    node.write_to("pg", "'insert into users values (6, $$trudy$$)'")
+        .await;
+    let said = node
+        .ok("cd shop && dm commit -m six && dm push hub --rows changes 2>&1")
+        .await;
+    has(&said, &["1 changed row."]);
+    has(&page().await, &["trudy"]);
     node.leaves_nothing().await
 }

@@ -13,9 +13,6 @@ use crate::error::{CliError, Code, Result};
 use crate::project_file::{ProjectFile, PushedRows};
 use crate::{compose, hub, place};
 
-/// The version of summaries that this program makes.
-const VERSION: u32 = 1;
-
 /// The most row changes of a commit, and their most bytes as JSON.
 const MOST_ROWS: u64 = 1000;
 const MOST_BYTES: usize = 1 << 20;
@@ -115,7 +112,7 @@ async fn summary(
     what: PushedRows,
 ) -> Result<Option<DatabaseSummary>> {
     let mut summary = DatabaseSummary {
-        version: VERSION,
+        version: DatabaseSummary::VERSION,
         ..DatabaseSummary::default()
     };
     let list = ListRows {

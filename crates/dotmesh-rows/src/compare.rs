@@ -3,12 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::adapter::{Adapter, Row, Rows, Scan};
+use crate::blocks::Blocks;
 use crate::error::RowsError;
 use crate::merge::{Differ, merge};
 use crate::model::{
     Cell, Counts, DiffEvent, Fate, Kind, RowChange, RowKey, Store, Table, TableChange, TableName,
 };
-use crate::postgres::blocks::Blocks;
 use crate::schema;
 
 /// How a comparison is limited.
@@ -30,7 +30,7 @@ pub trait Quick: Send + Sync {
     fn blocks(&self, place: &str) -> Blocks;
 }
 
-impl Quick for crate::postgres::blocks::Pair<'_> {
+impl Quick for crate::blocks::Pair<'_> {
     fn blocks(&self, place: &str) -> Blocks {
         // Files that cannot be compared are read by the server.
         self.table(place).unwrap_or(Blocks::All)

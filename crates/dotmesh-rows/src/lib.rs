@@ -10,13 +10,15 @@ pub mod render;
 
 #[cfg(feature = "adapters")]
 mod adapter;
+#[cfg(feature = "files")]
+pub mod blocks;
 #[cfg(feature = "adapters")]
 mod client;
 #[cfg(feature = "adapters")]
 pub mod compare;
 #[cfg(feature = "adapters")]
 pub mod contents;
-#[cfg(feature = "adapters")]
+#[cfg(feature = "files")]
 pub mod detect;
 #[cfg(feature = "adapters")]
 mod error;
@@ -43,5 +45,3 @@ pub use adapter::{Adapter, DATA, Recipe, Row, Rows, Scan, adapter, recipe};
 pub use client::{Client, Run};
 #[cfg(feature = "adapters")]
 pub use error::RowsError;
-#[cfg(feature = "adapters")]
-pub use postgres::blocks;

@@ -10,7 +10,6 @@ use crate::model::{Cell, Column, Kind, RowKey, Table, TableName};
 use crate::render::identifier;
 
 mod authid;
-pub mod blocks;
 mod catalog;
 
 /// The settings of the server on the copy, and of every session. What the data's own configuration says is never read:

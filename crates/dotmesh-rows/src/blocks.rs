@@ -121,7 +121,7 @@ impl<'a> Pair<'a> {
             return Ok(Blocks::All);
         };
         let mut places = Places::new();
-        for number in 0.. {
+        for number in 0..=u32::MAX / SEGMENT {
             let path = match number {
                 0 => path.to_owned(),
                 number => format!("{path}.{number}"),
@@ -134,6 +134,10 @@ impl<'a> Pair<'a> {
                 break;
             }
             let blocks = blocks_in(one.as_ref())?.max(blocks_in(two.as_ref())?);
+            // No server writes such a file. Somebody has made it, for instance to keep this busy.
+            if blocks > SEGMENT {
+                return Ok(Blocks::All);
+            }
             let files = Files {
                 one,
                 two,
@@ -411,10 +415,12 @@ fn transactions(old: &Side, new: &Side) -> io::Result<Option<Known>> {
     let next = old.next.min(new.next);
     let (mut differing, mut files) = (BTreeSet::new(), BTreeSet::new());
     for name in names {
-        let Ok(number) = u64::from_str_radix(&name, 16) else {
+        // A file of another name is none of the server's.
+        let number = u32::from_str_radix(&name, 16).ok();
+        let Some(number) = number.filter(|number| *number <= u32::MAX / IN_A_FILE) else {
             continue;
         };
-        files.insert(u32::try_from(number).unwrap_or(u32::MAX));
+        files.insert(number);
         let path = format!("pg_xact/{name}");
         let (one, two) = (read(&old.folder, &path)?, read(&new.folder, &path)?);
         for (at, (one, two)) in one.iter().zip(&two).enumerate() {
@@ -424,7 +430,7 @@ fn transactions(old: &Side, new: &Side) -> io::Result<Option<Known>> {
                 continue;
             }
             for place in 0..4 {
-                let id = number * u64::from(IN_A_FILE) + at as u64 * 4 + place;
+                let id = u64::from(number) * u64::from(IN_A_FILE) + at as u64 * 4 + place;
                 let states = ((one >> (place * 2)) & 3, (two >> (place * 2)) & 3);
                 // Numbers are used again and again, so only a half of them is in the past.
                 let age = next.wrapping_sub(id) & u64::from(u32::MAX);

@@ -42,7 +42,9 @@ pub use lease::Lease;
 pub use log::{Log, LogQuery};
 pub use login::{HubAccount, HubLogin};
 pub use operations::{DeletedDot, OperationState, OperationSummary, Operations, Undo, UndoBudget};
-pub use rows::{DiffRows, DiffRowsEvent, ListRows, RowsEvent, RunSql, SqlEvent};
+pub use rows::{
+    DiffRows, DiffRowsEvent, ListRows, RowsEvent, RunSql, SqlEvent, SqlInput, SqlSession, take_text,
+};
 pub use running::{OPERATION_HEADER, OperationKind, RunningOperation};
 pub use stashes::{ApplyStash, DropStash, MakeStash, Stash};
 pub use state::{

@@ -98,6 +98,7 @@ fn routes() -> OpenApiRouter<Node> {
         .routes(routes!(rows::post_rows))
         .routes(routes!(rows::post_rows_diff))
         .routes(routes!(rows::post_sql))
+        .routes(routes!(rows::post_sql_session))
         .routes(routes!(volumes::post_mounts))
         .routes(routes!(volumes::post_unmounts))
 }

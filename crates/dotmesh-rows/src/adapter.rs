@@ -71,6 +71,9 @@ pub trait Adapter: Send + Sync {
     /// Runs what a user wrote with the database's own client.
     fn statement(&self, database: Option<&str>, statement: &[u8]) -> Run;
 
+    /// Starts the database's own client, which reads its input as it comes. On a terminal it has prompts.
+    fn session(&self, database: Option<&str>, on_terminal: bool) -> Run;
+
     /// Runs a program where the server runs.
     fn run(&self, run: Run) -> Result<Box<dyn std::io::Read + Send>, RowsError>;
 

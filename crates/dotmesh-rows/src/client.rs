@@ -31,6 +31,13 @@ impl Run {
         self
     }
 
+    /// For a program that a person types at. The terminal understands no commands, since what is in a database could be some.
+    #[must_use]
+    pub(crate) fn on_terminal(mut self) -> Self {
+        self.environment.retain(|(name, _)| name != "LC_ALL");
+        self.with("TERM", "dumb").with("LC_ALL", "C.UTF-8")
+    }
+
     /// Sets the standard input.
     #[must_use]
     pub fn input(mut self, input: impl Into<Vec<u8>>) -> Self {

@@ -433,6 +433,14 @@ impl Adapter for Mysql {
     fn statement(&self, database: Option<&str>, statement: &[u8]) -> Run {
         Self::cli(database, &["--table"]).input(statement)
     }
+
+    fn session(&self, database: Option<&str>, on_terminal: bool) -> Run {
+        let run = Self::cli(database, &["--table", "--unbuffered"]);
+        match on_terminal {
+            true => run.on_terminal(),
+            false => run,
+        }
+    }
 }
 
 fn marked(mut field: Field, form: Form) -> Cell {

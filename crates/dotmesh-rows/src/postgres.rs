@@ -432,6 +432,16 @@ impl Adapter for Postgres {
         run.input(statement)
     }
 
+    fn session(&self, database: Option<&str>, on_terminal: bool) -> Run {
+        let mut run = self.statement(database, b"");
+        if on_terminal {
+            // People want to be greeted.
+            run.command.retain(|word| word != "-q");
+            run = run.on_terminal();
+        }
+        run
+    }
+
     fn settle(&self) -> Result<(), RowsError> {
         let run = self.psql("template1").input("CHECKPOINT;\n");
         whole(&*self.client, run).map(drop)

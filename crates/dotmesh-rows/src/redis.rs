@@ -276,6 +276,14 @@ impl Adapter for Redis {
         Self::cli(database.unwrap_or("0")).input(input)
     }
 
+    fn session(&self, database: Option<&str>, on_terminal: bool) -> Run {
+        let run = Self::cli(database.unwrap_or("0"));
+        match on_terminal {
+            true => run.on_terminal(),
+            false => run,
+        }
+    }
+
     fn has_groups(&self) -> bool {
         true
     }

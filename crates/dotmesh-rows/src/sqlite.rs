@@ -8,7 +8,7 @@ use crate::error::RowsError;
 use crate::lines::{Field, Lines};
 use crate::model::{Cell, Column, Kind, RowKey, Table, TableName};
 use crate::render::identifier;
-use crate::sqlite_client::{HASH, LIST, MARKS};
+use crate::sqlite_client::{HASH, LIST, MARKS, PROMPTS, SESSION};
 
 /// The only database of a file.
 const MAIN: &str = "main";
@@ -262,5 +262,9 @@ impl Adapter for Sqlite {
 
     fn statement(&self, _: Option<&str>, statement: &[u8]) -> Run {
         Run::new([LIST]).input(statement)
+    }
+
+    fn session(&self, _: Option<&str>, on_terminal: bool) -> Run {
+        Run::new([if on_terminal { PROMPTS } else { SESSION }])
     }
 }

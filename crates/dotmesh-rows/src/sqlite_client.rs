@@ -3,7 +3,7 @@
 //! The file may be crafted by an attacker. So the program sees only the folder with the file, has a user id that nothing else
 //! has, and limits on memory and time. The library is told to trust nothing in the file.
 
-use std::io::{self, BufWriter, Read as _, Write};
+use std::io::{self, BufRead, BufWriter, Read as _, Write};
 use std::os::fd::{AsFd, OwnedFd};
 
 use rusqlite::config::DbConfig;
@@ -20,6 +20,12 @@ pub const MARKS: &str = "marks";
 
 /// Prints each row as people read it.
 pub const LIST: &str = "list";
+
+/// The same, and each statement runs as soon as it is read.
+pub const SESSION: &str = "session";
+
+/// The same for a person, with prompts. What fails is said, and the next statement is read.
+pub const PROMPTS: &str = "prompts";
 
 /// The function that makes a hash of its arguments.
 pub(crate) const HASH: &str = "dotmesh_hash";
@@ -76,12 +82,15 @@ pub fn confine(folder: &OwnedFd, file: &str, id: u32) -> io::Result<()> {
 
 /// Runs the statements of the standard input on a file of the current folder.
 pub fn run(file: &str, mode: &str) -> Result<(), String> {
+    let mut out = BufWriter::with_capacity(64 << 10, io::stdout());
+    let connection = open(file).map_err(told)?;
+    if mode == SESSION || mode == PROMPTS {
+        return converse(&connection, io::stdin().lock(), mode == PROMPTS, &mut out);
+    }
     let mut statements = String::new();
     io::stdin()
         .read_to_string(&mut statements)
         .map_err(|error| format!("cannot read the statements: {error}"))?;
-    let mut out = BufWriter::with_capacity(64 << 10, io::stdout());
-    let connection = open(file).map_err(told)?;
     answer(&connection, &statements, mode == MARKS, &mut out)?;
     out.flush().map_err(|error| error.to_string())
 }
@@ -158,6 +167,99 @@ fn answer(
     Ok(())
 }
 
+/// Runs statements as they come.
+fn converse(
+    connection: &Connection,
+    mut input: impl BufRead,
+    has_prompts: bool,
+    out: &mut impl Write,
+) -> Result<(), String> {
+    let mut text = String::new();
+    loop {
+        if has_prompts {
+            let prompt = if text.is_empty() {
+                "sqlite> "
+            } else {
+                "   ...> "
+            };
+            write!(out, "{prompt}").map_err(|error| error.to_string())?;
+        }
+        out.flush().map_err(|error| error.to_string())?;
+        let read = input.read_line(&mut text);
+        let is_end = read.map_err(|error| format!("cannot read the statements: {error}"))? == 0;
+        if is_end && has_prompts {
+            writeln!(out).map_err(|error| error.to_string())?;
+        }
+        if is_end || is_whole(&text) {
+            let ran = answer(connection, &text, false, out);
+            text.clear();
+            match ran {
+                Err(message) if has_prompts => {
+                    writeln!(out, "Error: {message}").map_err(|error| error.to_string())?;
+                }
+                Err(message) => {
+                    let _ = out.flush();
+                    return Err(message);
+                }
+                Ok(()) => {}
+            }
+        }
+        if is_end {
+            return out.flush().map_err(|error| error.to_string());
+        }
+    }
+}
+
+/// Whether a text ends with a whole statement, or has none. The statements of a trigger end with `END`.
+fn is_whole(text: &str) -> bool {
+    let mut words: Vec<String> = Vec::new();
+    let mut is_whole = true;
+    let mut rest = text;
+    while let Some(letter) = rest.chars().next() {
+        let is_name = |letter: char| letter.is_alphanumeric() || letter == '_';
+        let end_of =
+            |end: &str, from: usize| rest[from..].find(end).map(|at| from + at + end.len());
+        let length = match letter {
+            _ if rest.starts_with("--") => end_of("\n", 2).or(Some(rest.len())),
+            _ if rest.starts_with("/*") => end_of("*/", 2),
+            letter if letter.is_whitespace() => Some(letter.len_utf8()),
+            ';' => {
+                let is_trigger = words.first().is_some_and(|word| word == "CREATE")
+                    && words.iter().take(3).any(|word| word == "TRIGGER");
+                is_whole = !is_trigger || words.ends_with(&[";".to_owned(), "END".to_owned()]);
+                match is_whole {
+                    true => words.clear(),
+                    false => words.push(";".to_owned()),
+                }
+                Some(1)
+            }
+            _ => {
+                is_whole = false;
+                match letter {
+                    '\'' => end_of("'", 1),
+                    '"' => end_of("\"", 1),
+                    '`' => end_of("`", 1),
+                    '[' => end_of("]", 1),
+                    letter if is_name(letter) => {
+                        let end = rest
+                            .find(|letter: char| !is_name(letter))
+                            .unwrap_or(rest.len());
+                        words.push(rest[..end].to_uppercase());
+                        Some(end)
+                    }
+                    letter => Some(letter.len_utf8()),
+                }
+            }
+        };
+        match length {
+            Some(length) => rest = &rest[length..],
+            // A text or a comment goes on.
+            None => return false,
+        }
+    }
+    is_whole
+}
+
 /// The mark of a value's type, and its bytes.
 fn plain(value: ValueRef<'_>) -> (u8, std::borrow::Cow<'_, [u8]>) {
     match value {
@@ -208,5 +310,64 @@ fn told(error: rusqlite::Error) -> String {
             (_, None) => code.to_string(),
         },
         other => other.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_statement_runs_as_soon_as_it_is_whole() {
+        let whole = [
+            "",
+            "\n",
+            "-- only this\n",
+            "select 1;",
+            "select ';' , \"a;\" , [b;] -- c;\n;",
+            "select 1; -- end",
+            "create table t (a);\nselect /* ; */ 1;",
+            "CREATE TEMP TRIGGER x AFTER INSERT ON t BEGIN UPDATE t SET a = CASE WHEN 1 THEN 2 END; DELETE FROM t; END;",
+            "select 'it''s';",
+        ];
+        for text in whole {
+            assert!(is_whole(text), "{text}");
+        }
+        let begun = [
+            "select 1",
+            "select 1; select",
+            "select 'a;",
+            "select 1 /* ;",
+            "select 1 -- ;",
+            "create trigger x after insert on t begin delete from t;",
+            "create trigger x after insert on t begin update t set a = case when 1 then 2 end;",
+        ];
+        for text in begun {
+            assert!(!is_whole(text), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_session_goes_on_after_an_error_only_with_prompts() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("db");
+        Connection::open(&path).expect("a database");
+        let db = open(path.to_str().expect("a path")).expect("it opens");
+        let input = "create table t (a);\ninsert into t\nvalues (1);\nnonsense;\nselect a from t;\nselect 7";
+        let mut out = Vec::new();
+        converse(&db, input.as_bytes(), true, &mut out).expect("a session");
+        let out = String::from_utf8(out).expect("a text");
+        assert_eq!(
+            out,
+            "sqlite> sqlite>    ...> sqlite> Error: near \"nonsense\": syntax error\nsqlite> a\n1\nsqlite>    ...> \n7\n7\n"
+        );
+        let mut out = Vec::new();
+        let input = "select a from t;\nnonsense;\nselect 2;\n";
+        let error = converse(&db, input.as_bytes(), false, &mut out);
+        assert_eq!(
+            error.expect_err("an error"),
+            "near \"nonsense\": syntax error"
+        );
+        assert_eq!(out, b"a\n1\n");
     }
 }

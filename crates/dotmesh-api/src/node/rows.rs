@@ -114,15 +114,77 @@ pub struct RunSql {
     pub statement: String,
 }
 
-/// A line of the answer to [`RunSql`].
+/// The query of `POST /v1/dots/{namespace}/{dot}/sql/session`. The body is lines of [`SqlInput`], and the answer is lines of
+/// [`SqlEvent`].
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::IntoParams), into_params(parameter_in = Query))]
+pub struct SqlSession {
+    /// The commit, by any of its names.
+    pub revision: String,
+    /// `SUBDOT[/PATH][/DATABASE]`
+    pub target: String,
+    /// Whether a person types. Then the client has prompts.
+    #[serde(default)]
+    pub terminal: bool,
+}
+
+/// A line of the body of a session. Its end is the end of the client's input.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum SqlInput {
+    /// A piece of the client's input.
+    Input(String),
+    /// The size of the terminal.
+    Window {
+        /// Its height in lines.
+        rows: u16,
+        /// Its width in letters.
+        columns: u16,
+    },
+}
+
+/// A line of the answer to [`RunSql`] and of a session.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum SqlEvent {
+    /// The client of a session has started. Only a session has this event.
+    Begin {
+        /// Whether the client has a terminal, which gets each key as it is pressed.
+        terminal: bool,
+    },
     /// A piece of the client's output. Bytes that are not UTF-8 are replaced.
     Output(String),
     /// The client has ended.
     Done {},
     /// The client has failed, or could not be run.
     Failed(ErrorBody),
+}
+
+/// Takes what is whole text. A letter that is cut stays, unless this is the end.
+pub fn take_text(bytes: &mut Vec<u8>, is_end: bool) -> String {
+    let whole = match std::str::from_utf8(bytes) {
+        Err(error) if error.error_len().is_none() && !is_end => error.valid_up_to(),
+        _ => bytes.len(),
+    };
+    let rest = bytes.split_off(whole);
+    let text = String::from_utf8_lossy(bytes).into_owned();
+    *bytes = rest;
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn letters_are_not_cut() {
+        let mut bytes = "aé".as_bytes()[..2].to_vec();
+        assert_eq!(take_text(&mut bytes, false), "a");
+        bytes.push(0xa9);
+        assert_eq!(take_text(&mut bytes, false), "é");
+        let mut broken = vec![b'a', 0xff, b'b'];
+        assert_eq!(take_text(&mut broken, false), "a\u{fffd}b");
+    }
 }

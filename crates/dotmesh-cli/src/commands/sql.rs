@@ -1,6 +1,6 @@
 //! `dm sql`
 
-use std::io::{IsTerminal as _, Read as _};
+use std::io::IsTerminal as _;
 
 use dotmesh_api::node::{RunSql, SqlEvent};
 use dotmesh_model::DotName;
@@ -14,10 +14,15 @@ use crate::fetch::{self, Extent};
 use crate::output::Human;
 use crate::ui::Ui;
 
+mod session;
+
 /// Ask a commit's database anything
 ///
 /// Runs statements with the client of the database's own image: psql, mariadb, mysql or redis-cli. SQLite is opened by the
 /// node. The database is a copy, which is thrown away, so a commit can be asked anything, and nothing changes.
+///
+/// Without a statement it is a session on one copy: on a terminal with the client's prompts, else with the statements of
+/// stdin, each as soon as its line is there. The copy is thrown away when the session ends.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// The commit: HEAD~2, a branch, a tag, an id or its first digits
@@ -28,7 +33,7 @@ pub struct Args {
     #[arg(value_name = "SUBDOT[/DATABASE]")]
     target: String,
 
-    /// The statements [default: what stdin has]
+    /// The statements [default: a session that reads them from stdin]
     #[arg(value_name = "STATEMENT")]
     statement: Option<String>,
 }
@@ -47,9 +52,8 @@ pub struct Asked {
 }
 
 pub(super) async fn run(context: &Context, args: Args) -> Result<Asked> {
-    let statement = match args.statement {
-        Some(statement) => statement,
-        None => read()?,
+    let Some(statement) = args.statement else {
+        return session::run(context, &args.revision, &args.target).await;
     };
     let request = RunSql {
         revision: args.revision.clone(),
@@ -66,6 +70,7 @@ pub(super) async fn run(context: &Context, args: Args) -> Result<Asked> {
                 let mut output = String::new();
                 while let Some(event) = events.next().await {
                     match event? {
+                        SqlEvent::Begin { .. } => {}
                         SqlEvent::Output(text) if context.ui.is_json() => output.push_str(&text),
                         // A terminal could execute what is in a database.
                         SqlEvent::Output(text) if is_terminal => context.ui.out(&text)?,
@@ -81,26 +86,16 @@ pub(super) async fn run(context: &Context, args: Args) -> Result<Asked> {
                         SqlEvent::Failed(error) => return Err(error.into()),
                     }
                 }
-                let message = "the node closed the connection before the client ended";
-                Err(CliError::new(Code::NodeUnreachable, message).hint("The node's log says why."))
+                Err(cut())
             };
             fetch::with_data(context, dot, &revisions, Extent::Commit, ask).await
         })
         .await
 }
 
-/// Reads the statements from stdin.
-fn read() -> Result<String> {
-    let mut stdin = std::io::stdin();
-    if stdin.is_terminal() {
-        return Err(CliError::usage("there is no statement")
-            .hint("Give one as the last word, or a file: dm sql REV SUBDOT < FILE"));
-    }
-    let mut text = String::new();
-    stdin
-        .read_to_string(&mut text)
-        .map_err(|error| CliError::io("cannot read from standard input").caused_by(error))?;
-    Ok(text)
+fn cut() -> CliError {
+    let message = "the node closed the connection before the client ended";
+    CliError::new(Code::NodeUnreachable, message).hint("The node's log says why.")
 }
 
 impl Human for Asked {

@@ -2,13 +2,15 @@
 
 use axum::extract::State;
 use axum::response::Response;
-use dotmesh_api::node::{DiffRows, DiffRowsEvent, ListRows, RowsEvent, RunSql, SqlEvent};
+use dotmesh_api::node::{
+    DiffRows, DiffRowsEvent, ListRows, RowsEvent, RunSql, SqlEvent, SqlInput, SqlSession,
+};
 
 use super::ApiError;
-use super::extract::{AtPath, Body};
+use super::extract::{AtPath, Body, Query};
 use super::openapi::{EVENTS, Problems};
 use crate::node::Node;
-use crate::operations::rows::{diff, list, sql};
+use crate::operations::rows::{diff, list, session, sql};
 
 /// Lists the tables of the databases of a state, or the rows of a table.
 ///
@@ -77,4 +79,33 @@ pub(super) async fn post_sql(
     Body(body): Body<RunSql>,
 ) -> Result<Response, ApiError> {
     Ok(sql::start(node, at, body).await?)
+}
+
+/// Starts the client of the database's own image on a copy of a state.
+///
+/// The client reads the lines of the body while its output is sent. The session and its copy end with the client, or when the
+/// connection breaks.
+#[utoipa::path(
+    post,
+    path = "/v1/dots/{namespace}/{dot}/sql/session",
+    operation_id = "start_sql_session",
+    tag = "rows",
+    params(AtPath, SqlSession),
+    request_body(
+        content = SqlInput,
+        content_type = "application/x-ndjson",
+        description = "A line of JSON for each piece of input. This is the schema of one line.",
+    ),
+    responses(
+        (status = 200, description = EVENTS, body = SqlEvent, content_type = "application/x-ndjson"),
+        Problems,
+    ),
+)]
+pub(super) async fn post_sql_session(
+    State(node): State<Node>,
+    AtPath(at): AtPath,
+    Query(query): Query<SqlSession>,
+    body: axum::body::Body,
+) -> Result<Response, ApiError> {
+    Ok(session::start(node, at, query, body).await?)
 }

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use bollard::Docker;
 use bollard::container::LogOutput;
-use bollard::exec::{StartExecOptions, StartExecResults};
+use bollard::exec::{ResizeExecOptions, StartExecOptions, StartExecResults};
 use bollard::models::{
     ContainerCreateBody, ExecConfig, HostConfig, HostConfigLogConfig, Mount, MountType,
     MountVolumeOptions, VolumeCreateRequest,
@@ -16,7 +16,7 @@ use bollard::query_parameters::{
 };
 use bytes::Bytes;
 use futures::StreamExt as _;
-use tokio::io::AsyncWriteExt as _;
+use tokio::io::{AsyncWrite, AsyncWriteExt as _};
 use tokio::sync::mpsc;
 
 use super::EngineError;
@@ -71,7 +71,26 @@ pub(crate) struct LocalImage {
 pub(crate) struct Program {
     pub(crate) command: Vec<String>,
     pub(crate) environment: Vec<(String, String)>,
-    pub(crate) input: Vec<u8>,
+    pub(crate) input: Input,
+    /// Whether it has a terminal.
+    pub(crate) terminal: bool,
+}
+
+/// What a program reads.
+pub(crate) enum Input {
+    Whole(Vec<u8>),
+    /// As it comes, until the channel is closed.
+    Live(mpsc::Receiver<Typed>),
+}
+
+/// A piece of a program's input.
+pub(crate) enum Typed {
+    Bytes(Bytes),
+    /// The size of its terminal.
+    Window {
+        rows: u16,
+        columns: u16,
+    },
 }
 
 /// A piece of a program's output, or why it has failed.
@@ -219,6 +238,7 @@ impl Workshop {
             attach_stdin: Some(true),
             attach_stdout: Some(true),
             attach_stderr: Some(true),
+            tty: Some(program.terminal),
             env: Some(
                 environment
                     .map(|(name, value)| format!("{name}={value}"))
@@ -233,12 +253,13 @@ impl Workshop {
             .await
             .map_err(failed)?
             .id;
+        let exec = exec.as_str();
         let options = StartExecOptions {
             detach: false,
-            tty: false,
+            tty: program.terminal,
             output_capacity: Some(128 << 10),
         };
-        let started = self.client.start_exec(&exec, Some(options)).await;
+        let started = self.client.start_exec(exec, Some(options)).await;
         let StartExecResults::Attached {
             mut output,
             mut input,
@@ -249,9 +270,15 @@ impl Workshop {
             )));
         };
         let given = program.input;
-        // A program may end before it has read everything.
         let writing = async move {
-            let _ = input.write_all(&given).await;
+            match given {
+                Input::Whole(given) => drop(input.write_all(&given).await),
+                Input::Live(mut typed) => {
+                    while let Some(one) = typed.recv().await {
+                        self.pass_in(exec, &mut input, one).await;
+                    }
+                }
+            }
             let _ = input.shutdown().await;
             // The connection stays open, as it is also that of the output.
             input
@@ -276,14 +303,23 @@ impl Workshop {
             }
             Ok(true)
         };
-        let (is_read, _input) = futures::future::join(reading, writing).await;
+        let is_read = {
+            let (mut reading, writing) = (std::pin::pin!(reading), std::pin::pin!(writing));
+            tokio::select! {
+                // A program may end before it has read everything.
+                is_read = &mut reading => is_read,
+                _input = writing => reading.await,
+            }
+        };
         if !is_read? {
             return Ok(Ok(()));
         }
-        let ended = self.client.inspect_exec(&exec).await.map_err(failed)?;
+        let ended = self.client.inspect_exec(exec).await.map_err(failed)?;
         let said = String::from_utf8_lossy(&said).trim().to_owned();
         Ok(match ended.exit_code {
             Some(0) => Ok(()),
+            // A person has seen what failed, and has ended it.
+            Some(code) if program.terminal && code != 137 => Ok(()),
             // The whole container was ended, or the program needed too much memory.
             None | Some(137) if said.is_empty() => Err(format!(
                 "{name} was ended: it may have needed too much memory"
@@ -294,6 +330,23 @@ impl Workshop {
             )),
             _ => Err(said),
         })
+    }
+
+    /// Passes a piece of input on. A program that has ended reads nothing.
+    async fn pass_in(&self, exec: &str, input: &mut (impl AsyncWrite + Unpin), typed: Typed) {
+        match typed {
+            Typed::Bytes(bytes) => {
+                let _ = input.write_all(&bytes).await;
+                let _ = input.flush().await;
+            }
+            Typed::Window { rows, columns } => {
+                let size = ResizeExecOptions {
+                    height: rows,
+                    width: columns,
+                };
+                let _ = self.client.resize_exec(exec, size).await;
+            }
+        }
     }
 }
 

@@ -14,6 +14,7 @@ use tokio::sync::mpsc;
 
 use super::revision::Revisions;
 use super::{blocking, require_here};
+use crate::engine::throwaway::{Piece, Typed};
 use crate::error::NodeError;
 use crate::events::line;
 use crate::node::Node;
@@ -26,6 +27,7 @@ pub(crate) mod helper;
 mod image;
 pub(crate) mod list;
 mod quick;
+pub(crate) mod session;
 pub(crate) mod sql;
 
 /// How many throwaway containers run at once.
@@ -106,14 +108,41 @@ impl State {
 /// A database that can be asked.
 pub(crate) struct Opened {
     adapter: Arc<dyn Adapter>,
-    /// What is removed once nobody asks any more.
-    held: Option<container::Throwaway>,
+    /// Where its client runs. A container is removed once nobody asks any more.
+    place: Place,
+}
+
+/// Where the client of a database runs.
+enum Place {
+    Container(Box<container::Throwaway>),
+    Helper(helper::Helper),
 }
 
 impl Opened {
     /// What ends its programs.
     fn ender(&self) -> Option<container::Ender> {
-        self.held.as_ref().map(container::Throwaway::ender)
+        match &self.place {
+            Place::Container(throwaway) => Some(throwaway.ender()),
+            Place::Helper(_) => None,
+        }
+    }
+
+    /// Whether a session can have a terminal of its own. A helper has none.
+    fn has_terminal(&self) -> bool {
+        matches!(self.place, Place::Container(_))
+    }
+
+    /// Runs a client that reads while it runs. An empty piece is the end of its output.
+    fn session(
+        &self,
+        run: dotmesh_rows::Run,
+        typed: mpsc::Receiver<Typed>,
+        terminal: bool,
+    ) -> mpsc::Receiver<Piece> {
+        match &self.place {
+            Place::Container(throwaway) => throwaway.session(run, typed, terminal),
+            Place::Helper(helper) => helper.session(&run, typed),
+        }
     }
 }
 

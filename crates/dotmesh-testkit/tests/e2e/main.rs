@@ -35,6 +35,7 @@ mod rootless;
 mod rows;
 mod run;
 mod screenshots;
+mod sql_session;
 mod survival;
 mod switching;
 mod tour;

@@ -13,8 +13,8 @@ use dotmesh_rows::{Client, DATA, RowsError, Run, adapter, recipe};
 use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 
-use super::{Opened, blocking, image, told};
-use crate::engine::throwaway::{Piece, Plan, Program, Workshop};
+use super::{Opened, Place, blocking, image, told};
+use crate::engine::throwaway::{Input, Piece, Plan, Program, Typed, Workshop};
 use crate::error::NodeError;
 use crate::node::Node;
 
@@ -56,6 +56,25 @@ impl Throwaway {
             workshop: self.workshop.clone(),
             id: self.id.clone(),
         }
+    }
+
+    /// Runs a program that reads while it runs.
+    pub(super) fn session(
+        &self,
+        run: Run,
+        typed: mpsc::Receiver<Typed>,
+        terminal: bool,
+    ) -> mpsc::Receiver<Piece> {
+        let (sender, receiver) = mpsc::channel(4);
+        let (workshop, id) = (self.workshop.clone(), self.id.clone());
+        let program = Program {
+            command: run.command,
+            environment: run.environment,
+            input: Input::Live(typed),
+            terminal,
+        };
+        tokio::spawn(async move { workshop.run(&id, program, sender).await });
+        receiver
     }
 }
 
@@ -183,7 +202,7 @@ async fn start(
     match connected {
         Ok(adapter) => Ok(Opened {
             adapter: adapter.into(),
-            held: Some(throwaway),
+            place: Place::Container(Box::new(throwaway)),
         }),
         Err(error) => {
             let said = workshop.said(&id).await;
@@ -231,7 +250,8 @@ impl Client for Exec {
         let program = Program {
             command: run.command,
             environment: run.environment,
-            input: run.input,
+            input: Input::Whole(run.input),
+            terminal: false,
         };
         self.handle
             .spawn(async move { workshop.run(&id, program, sender).await });

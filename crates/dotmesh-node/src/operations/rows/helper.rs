@@ -7,11 +7,15 @@ use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 
 use anyhow::{Context as _, anyhow, bail};
+use axum::body::Bytes;
 use dotmesh_rows::model::Store;
 use dotmesh_rows::{Client, RowsError, Run, adapter, detect, sqlite_client};
 use rustix::fs::OFlags;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::sync::mpsc;
 
-use super::{Opened, blocking, told};
+use super::{Opened, Place, blocking, told};
+use crate::engine::throwaway::{Piece, Typed};
 use crate::error::NodeError;
 
 /// The word after which this program is the helper.
@@ -47,32 +51,30 @@ pub(super) async fn open(
     copy: Arc<dotmesh_pool::Copy>,
     store: &Store,
 ) -> Result<Opened, NodeError> {
-    let client = Helper {
+    let helper = Helper {
         top: copy.data(),
         path: store.address(),
         _copy: copy,
     };
-    let asked = store.clone();
+    let (asked, client) = (store.clone(), helper.clone());
     let opened = blocking(move || adapter(&asked, Box::new(client))).await;
     let adapter = opened.map_err(|error| told(&format!("{store} cannot be opened"), &error))?;
     Ok(Opened {
         adapter: adapter.into(),
-        held: None,
+        place: Place::Helper(helper),
     })
 }
 
 /// Starts a helper for each question.
-struct Helper {
+#[derive(Clone)]
+pub(super) struct Helper {
     top: PathBuf,
     path: String,
     _copy: Arc<dotmesh_pool::Copy>,
 }
 
-impl Client for Helper {
-    fn run(&self, run: Run) -> Result<Box<dyn Read + Send>, RowsError> {
-        // The statements are a file, so that nobody has to write while the output is read.
-        let mut input = tempfile_of(&run.input)?;
-        std::io::Seek::rewind(&mut input)?;
+impl Helper {
+    fn command(&self, run: &Run) -> Command {
         let mut command = Command::new(Path::new("/proc/self/exe"));
         command
             .arg(HELPER)
@@ -80,10 +82,86 @@ impl Client for Helper {
             .arg(&self.path)
             .args(&run.command)
             .env_clear()
-            .stdin(input)
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
-        let child = command
+        command
+    }
+
+    /// Runs a helper that reads while it runs. It ends when nobody reads its output any more.
+    pub(super) fn session(
+        &self,
+        run: &Run,
+        mut typed: mpsc::Receiver<Typed>,
+    ) -> mpsc::Receiver<Piece> {
+        let (pieces, receiver) = mpsc::channel(4);
+        let mut command = tokio::process::Command::from(self.command(run));
+        command.stdin(Stdio::piped()).kill_on_drop(true);
+        let helper = self.clone();
+        tokio::spawn(async move {
+            let talk = async {
+                let mut child = command.spawn().map_err(|error| error.to_string())?;
+                let (input, output) = (child.stdin.take(), child.stdout.take());
+                let writing = async move {
+                    let mut input = input?;
+                    while let Some(one) = typed.recv().await {
+                        if let Typed::Bytes(bytes) = one {
+                            input.write_all(&bytes).await.ok()?;
+                        }
+                    }
+                    Some(())
+                };
+                let reading = async {
+                    let mut output = output.ok_or("the helper has no output")?;
+                    let mut buffer = vec![0; 32 << 10];
+                    loop {
+                        let count = output.read(&mut buffer).await;
+                        let count = count.map_err(|error| error.to_string())?;
+                        if count == 0 {
+                            return Ok::<_, String>(());
+                        }
+                        let piece = Bytes::copy_from_slice(&buffer[..count]);
+                        let _ = pieces.send(Ok(piece)).await;
+                    }
+                };
+                let (mut reading, mut writing) = (std::pin::pin!(reading), std::pin::pin!(writing));
+                tokio::select! {
+                    read = &mut reading => read?,
+                    _ = &mut writing => reading.await?,
+                }
+                let ended = child.wait_with_output().await;
+                let ended = ended.map_err(|error| error.to_string())?;
+                match ended.status.success() {
+                    true => Ok(Bytes::new()),
+                    false => Err(reason(&String::from_utf8_lossy(&ended.stderr))),
+                }
+            };
+            let last = tokio::select! {
+                last = talk => last,
+                () = pieces.closed() => return,
+            };
+            let _ = pieces.send(last).await;
+            drop(helper);
+        });
+        receiver
+    }
+}
+
+/// Why a helper has failed, from what it said.
+fn reason(said: &str) -> String {
+    match said.trim().trim_start_matches("Error: ") {
+        "" => "the program that reads it was ended: it needed too much memory or time".to_owned(),
+        said => said.to_owned(),
+    }
+}
+
+impl Client for Helper {
+    fn run(&self, run: Run) -> Result<Box<dyn Read + Send>, RowsError> {
+        // The statements are a file, so that nobody has to write while the output is read.
+        let mut input = tempfile_of(&run.input)?;
+        std::io::Seek::rewind(&mut input)?;
+        let child = self
+            .command(&run)
+            .stdin(input)
             .spawn()
             .map_err(|error| RowsError::Client(error.to_string()))?;
         Ok(Box::new(Output {
@@ -137,12 +215,7 @@ impl Read for Output {
         if ended.success() {
             return Ok(0);
         }
-        let message = match said.trim().trim_start_matches("Error: ") {
-            "" => {
-                "the program that reads it was ended: it needed too much memory or time".to_owned()
-            }
-            said => said.to_owned(),
-        };
+        let message = reason(&said);
         Err(RowsError::Failed { message }.into())
     }
 }

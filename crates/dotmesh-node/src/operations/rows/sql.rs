@@ -3,9 +3,10 @@
 use std::io::Read as _;
 
 use axum::response::Response;
-use dotmesh_api::node::{RunSql, SqlEvent};
+use dotmesh_api::node::{RunSql, SqlEvent, take_text};
 use dotmesh_api::{ErrorBody, ErrorCode};
 use dotmesh_rows::RowsError;
+use dotmesh_rows::model::Store;
 use tokio::sync::mpsc;
 
 use super::{Lines, State, blocking, chosen, find, no_store, parse, told, unless_left};
@@ -14,19 +15,24 @@ use crate::events;
 use crate::node::Node;
 use crate::view::At;
 
-/// Starts the client, and responds with its output.
-pub(crate) async fn start(node: Node, at: At, request: RunSql) -> Result<Response, NodeError> {
-    let view = node.settled_view(&at).await?;
-    let target = parse(Some(&request.target))?;
-    let commit = find(&node, &view, &request.revision).await?;
-    let state = State::open(&node, &view, Some(commit), target.as_ref()).await?;
+/// The one database that a request is about, with the state that it is in.
+pub(super) async fn find_database(
+    node: &Node,
+    at: &At,
+    revision: &str,
+    named: &str,
+) -> Result<(State, Store, Option<String>), NodeError> {
+    let view = node.settled_view(at).await?;
+    let target = parse(Some(named))?;
+    let commit = find(node, &view, revision).await?;
+    let state = State::open(node, &view, Some(commit), target.as_ref()).await?;
     let mut stores = chosen(&state.stores, target.as_ref());
     let Some((store, (database, table))) = stores.pop() else {
         let all: Vec<_> = state.stores.iter().collect();
         return Err(no_store(target.as_ref(), &all, &state.name));
     };
     if let Some((other, _)) = stores.first() {
-        let message = format!("{} has several databases", request.target);
+        let message = format!("{named} has several databases");
         let error = ErrorBody::new(ErrorCode::Invalid, message);
         let hint = format!(
             "Name one, such as {} or {}.",
@@ -39,11 +45,18 @@ pub(crate) async fn start(node: Node, at: At, request: RunSql) -> Result<Respons
         (Some(database), None) => Some(database),
         (None, None) => None,
         _ => {
-            let message = format!("'{}' names more than a database", request.target);
+            let message = format!("'{named}' names more than a database");
             let error = ErrorBody::new(ErrorCode::Invalid, message);
             return Err(error.hint("Name tables in the statement.").into());
         }
     };
+    Ok((state, store, database))
+}
+
+/// Starts the client, and responds with its output.
+pub(crate) async fn start(node: Node, at: At, request: RunSql) -> Result<Response, NodeError> {
+    let (state, store, database) =
+        find_database(&node, &at, &request.revision, &request.target).await?;
     let (sender, lines) = mpsc::channel(16);
     tokio::spawn(async move {
         let lines = Lines { sender };
@@ -93,31 +106,4 @@ pub(crate) async fn start(node: Node, at: At, request: RunSql) -> Result<Respons
         lines.tell(&last).await;
     });
     Ok(events::answer(lines))
-}
-
-/// Takes what is whole text. A letter that is cut stays, unless this is the end.
-fn take_text(bytes: &mut Vec<u8>, is_end: bool) -> String {
-    let whole = match std::str::from_utf8(bytes) {
-        Err(error) if error.error_len().is_none() && !is_end => error.valid_up_to(),
-        _ => bytes.len(),
-    };
-    let rest = bytes.split_off(whole);
-    let text = String::from_utf8_lossy(bytes).into_owned();
-    *bytes = rest;
-    text
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn letters_are_not_cut() {
-        let mut bytes = "aé".as_bytes()[..2].to_vec();
-        assert_eq!(take_text(&mut bytes, false), "a");
-        bytes.push(0xa9);
-        assert_eq!(take_text(&mut bytes, false), "é");
-        let mut broken = vec![b'a', 0xff, b'b'];
-        assert_eq!(take_text(&mut broken, false), "a\u{fffd}b");
-    }
 }

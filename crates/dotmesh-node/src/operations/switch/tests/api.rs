@@ -281,6 +281,10 @@ async fn answers_match_the_document() {
             "sql",
             json!({"revision": "HEAD", "target": "db/notes.db", "statement": "select 1"}),
         ),
+        (
+            "sql/session?revision=HEAD&target=db/notes.db",
+            json!({"input": "select 1;\n"}),
+        ),
     ];
     for (route, request) in requests {
         let lines = post!(&format!("/v1/dots/admin/imported/{route}"), request);

@@ -550,4 +550,36 @@ mod tests {
         let garbage: Vec<u8> = (0..BLOCK).map(|at| (at * 7919 % 251) as u8).collect();
         let _ = places(&garbage, &bad);
     }
+
+    #[test]
+    fn files_that_no_server_writes_keep_nobody_busy() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let put = |path: &str, bytes: &[u8]| {
+            let path = folder.path().join(path);
+            std::fs::create_dir_all(path.parent().expect("a parent")).expect("a folder");
+            std::fs::write(path, bytes).expect("a file");
+        };
+        let sizes = [BLOCK as u32, SEGMENT].map(u32::to_le_bytes).concat();
+        put("global/pg_control", &[vec![7; 16], sizes].concat());
+        put("pg_xact/0000", &[0x55]);
+        put("pg_xact/FFFFFFFFFFFFFFFF", &[0x55]);
+        put("pg_multixact/offsets/0000", &[]);
+        put("pg_multixact/members/0000", &[]);
+        put("base/5/1", &block(&[&row(10, 0, 0, 1)]));
+        put("base/5/2", &[]);
+        let file = File::options()
+            .write(true)
+            .open(folder.path().join("base/5/2"));
+        let sparse = file.and_then(|file| file.set_len(8 << 40));
+        sparse.expect("a sparse file");
+        let side = || Side {
+            folder: File::open(folder.path()).expect("the folder").into(),
+            next: 100,
+        };
+        let (old, new) = (side(), side());
+        let pair = Pair::new(&old, &new, &Unknown).expect("the files are read");
+        assert!(!pair.is_useless());
+        assert_eq!(pair.table("base/5/1").expect("a table"), Blocks::Same);
+        assert_eq!(pair.table("base/5/2").expect("a table"), Blocks::All);
+    }
 }

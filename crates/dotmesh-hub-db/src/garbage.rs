@@ -61,6 +61,15 @@ impl Deletions {
 }
 
 impl Database {
+    /// Returns the packs that build on this one.
+    pub async fn packs_on(&self, base: PackId) -> Result<Vec<PackId>, DatabaseError> {
+        let names: Vec<Vec<u8>> = sqlx::query_scalar("SELECT name FROM pack_bases WHERE base = $1")
+            .bind(base.as_bytes().as_slice())
+            .fetch_all(&self.readers)
+            .await?;
+        names.iter().map(|name| pack_id(name)).collect()
+    }
+
     /// Returns the number of the last deletion now. Call it before storing packs, and pass it to
     /// [`Database::add_objects`].
     pub async fn deletions(&self, now: Timestamp) -> Result<Deletions, DatabaseError> {

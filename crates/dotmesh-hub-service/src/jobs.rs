@@ -68,7 +68,8 @@ async fn repack(hub: &Hub, holder: &str) -> Result<(), RepackError> {
         let (packs, before, after) = (done.packs, done.before, done.after);
         tracing::info!(packs, before, after, "repacked");
     }
-    hub.metrics.repacked(done.before, done.after);
+    let damaged = done.damaged.len() as u64;
+    hub.metrics.repacked(done.before, done.after, damaged);
     Ok(())
 }
 

@@ -19,6 +19,7 @@ pub struct Metrics {
     collected_bytes: AtomicU64,
     repacked_bytes: AtomicU64,
     repacks_saved_bytes: AtomicU64,
+    damaged_packs: AtomicU64,
     refused_connections: AtomicU64,
 }
 
@@ -83,8 +84,10 @@ impl Metrics {
         self.collected_bytes.fetch_add(bytes, Ordering::Relaxed);
     }
 
-    /// Counts bytes of packs that were repacked, and how many bytes fewer the new packs have.
-    pub fn repacked(&self, before: u64, after: u64) {
+    /// Counts bytes of packs that were repacked, and how many bytes fewer the new packs have. Sets the number of packs
+    /// that were left out.
+    pub fn repacked(&self, before: u64, after: u64, damaged: u64) {
+        self.damaged_packs.store(damaged, Ordering::Relaxed);
         self.repacked_bytes.fetch_add(before, Ordering::Relaxed);
         let saved = before.saturating_sub(after);
         self.repacks_saved_bytes.fetch_add(saved, Ordering::Relaxed);
@@ -119,7 +122,8 @@ impl Metrics {
         let collected = self.collected_bytes.load(Ordering::Relaxed);
         let repacked = self.repacked_bytes.load(Ordering::Relaxed);
         let saved = self.repacks_saved_bytes.load(Ordering::Relaxed);
-        let lines: [(&str, &str, &str, &dyn std::fmt::Display); 12] = [
+        let damaged = self.damaged_packs.load(Ordering::Relaxed);
+        let lines: [(&str, &str, &str, &dyn std::fmt::Display); 13] = [
             (
                 "dothub_pushes_total",
                 "counter",
@@ -149,6 +153,12 @@ impl Metrics {
                 "counter",
                 "How many bytes fewer the repacked packs have than those before.",
                 &saved,
+            ),
+            (
+                "dothub_damaged_packs",
+                "gauge",
+                "Lost or damaged packs that the last repack of this process left out.",
+                &damaged,
             ),
             (
                 "dothub_connections",
@@ -244,7 +254,7 @@ mod tests {
         metrics.record("GET", "/{namespace}", 200, Duration::from_secs(100));
         metrics.record("TRACE", "none", 404, Duration::ZERO);
         metrics.pushed();
-        metrics.repacked(10, 4);
+        metrics.repacked(10, 4, 2);
         let text = metrics.render(&Measured {
             users: 1,
             dots: 2,
@@ -265,6 +275,7 @@ mod tests {
             "dothub_pushes_total 1".to_owned(),
             "dothub_repacked_bytes_total 10".to_owned(),
             "dothub_repacks_saved_bytes_total 6".to_owned(),
+            "dothub_damaged_packs 2".to_owned(),
             "dothub_stored_bytes 3".to_owned(),
             "dothub_connections 4".to_owned(),
             "dothub_store_seconds NaN".to_owned(),

@@ -203,11 +203,13 @@ impl PackStore {
             let at = (start - runs[run].start) as usize;
             places.push((run, at..at + *length as usize));
         }
-        let read = self
-            .objects
-            .get_ranges(&pack.path(), &runs)
-            .await
-            .map_err(failed("read", pack))?;
+        let read = match self.objects.get_ranges(&pack.path(), &runs).await {
+            Ok(read) => read,
+            Err(error) => {
+                let end = runs.iter().map(|run| run.end).max().unwrap_or_default();
+                return Err(self.cannot_read(pack, end, error).await);
+            }
+        };
         let whole = read.len() == runs.len()
             && read
                 .iter()
@@ -220,6 +222,19 @@ impl PackStore {
             .into_iter()
             .map(|(run, place)| read[run].slice(place));
         Ok(frames.collect())
+    }
+
+    /// Says why a pack cannot be read up to `end`. Stores have no error of their own for a file that is too short.
+    async fn cannot_read(
+        &self,
+        pack: PackId,
+        end: u64,
+        source: object_store::Error,
+    ) -> PackStoreError {
+        match self.objects.head(&pack.path()).await {
+            Ok(meta) if meta.size < end => PackStoreError::Damaged { pack },
+            _ => failed("read", pack)(source),
+        }
     }
 
     /// Deletes a pack. It is no error if the pack is not there.

@@ -60,7 +60,7 @@ pub struct Repacked {
     pub before: u64,
     /// The length of the new packs, in bytes.
     pub after: u64,
-    /// Packs that are lost or damaged, and were left alone.
+    /// Packs that are lost or damaged, and were left out.
     pub damaged: BTreeSet<PackId>,
 }
 
@@ -124,8 +124,9 @@ impl Repacker {
         self
     }
 
-    /// Repacks the packs that are older than `settled` at `now`, one namespace after the other. A namespace where it
-    /// fails does not keep the others from being repacked. The first failure is returned at the end.
+    /// Repacks the packs that are older than `settled` at `now`, one namespace after the other. A pack that is lost or
+    /// damaged is left out, and so are those that build on it. A namespace where it fails does not keep the others from
+    /// being repacked. The first failure is returned at the end.
     pub async fn repack(&self, now: Timestamp, settled: Duration) -> Result<Repacked, RepackError> {
         // In another hub's store, files without rows would be left behind.
         collect_garbage::own_store(&self.database, &self.packs).await?;
@@ -135,8 +136,9 @@ impl Repacker {
         let mut last = None;
         while let Some(owner) = self.database.next_to_repack(last, before).await? {
             last = Some(owner);
+            let mut left_out = BTreeSet::new();
             loop {
-                match self.step(owner, now, before, &done.damaged).await {
+                match self.step(owner, now, before, &left_out).await {
                     Ok(Step::Done(entry)) => {
                         done.packs += entry.packs;
                         done.objects += entry.objects;
@@ -147,8 +149,18 @@ impl Repacker {
                     Ok(Step::Nothing | Step::Changed) => break,
                     Err(HubError::Store(
                         PackStoreError::Damaged { pack } | PackStoreError::NotFound { pack },
-                    )) if done.damaged.insert(pack) => {
-                        tracing::error!(%pack, "a pack is lost or damaged: run dothub check");
+                    )) if !left_out.contains(&pack) => {
+                        let based = self.database.packs_on(pack).await?;
+                        let with_it = based.len();
+                        left_out.insert(pack);
+                        left_out.extend(based);
+                        if done.damaged.insert(pack) {
+                            tracing::error!(
+                                %pack,
+                                with_it,
+                                "a repack leaves out a lost or damaged pack, and those that build on it: run dothub check"
+                            );
+                        }
                     }
                     Err(error) => {
                         failed.get_or_insert(error);
@@ -185,10 +197,10 @@ impl Repacker {
         owner: UserId,
         now: Timestamp,
         before: Timestamp,
-        damaged: &BTreeSet<PackId>,
+        left_out: &BTreeSet<PackId>,
     ) -> Result<Step, HubError> {
         let mut candidates = self.database.candidates(owner, before).await?;
-        candidates.retain(|pack| !damaged.contains(&pack.name));
+        candidates.retain(|pack| !left_out.contains(&pack.name));
         let chosen = choose(&candidates, self.objects);
         if chosen.is_empty() {
             return Ok(Step::Nothing);

@@ -57,6 +57,7 @@ mod publishing;
 mod push;
 mod quotas;
 mod repack;
+mod repack_damage;
 mod restart;
 mod roles;
 mod s3;

@@ -5,11 +5,14 @@ use std::io::Write as _;
 use std::process::{Command, Output, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use bytes::Bytes;
 use dotmesh_hub_db::{Database, Opening};
 use dotmesh_hub_service::data_dir::{DataDir, ServeLock};
 use dotmesh_hub_service::store_url;
-use dotmesh_store::PackStore;
+use dotmesh_store::{PackId, PackStore};
+use object_store::ObjectStoreExt as _;
 use tempfile::TempDir;
+use url::Url;
 
 use crate::postgres;
 use crate::s3::S3Server;
@@ -47,6 +50,19 @@ impl Place {
         }
     }
 
+    /// SQLite and the disk.
+    pub(crate) fn disk() -> Self {
+        Self::folder(tempfile::tempdir().unwrap())
+    }
+
+    /// SQLite and a bucket.
+    pub(crate) fn bucket() -> Self {
+        Self {
+            store_url: Some(new_prefix()),
+            ..Self::disk()
+        }
+    }
+
     /// A place that several processes can share: PostgreSQL and a bucket.
     pub(crate) async fn shared() -> Self {
         let mut place = Self::folder(tempfile::tempdir().unwrap());
@@ -79,6 +95,22 @@ impl Place {
         match &self.store_url {
             Some(url) => store_url::open(url, S3Server::shared().variables()).unwrap(),
             None => self.data().packs(Opening::New).unwrap(),
+        }
+    }
+
+    /// Puts other bytes in the place of a stored pack.
+    pub(crate) async fn overwrite(&self, pack: PackId, bytes: Bytes) {
+        let name = pack.to_string();
+        let path = format!("packs/{}/{name}", &name[..2]);
+        match &self.store_url {
+            Some(url) => {
+                let url = Url::parse(url).unwrap();
+                let variables = S3Server::shared().variables();
+                let (store, prefix) = object_store::parse_url_opts(&url, variables).unwrap();
+                let at = format!("{prefix}/{path}").into();
+                store.put(&at, bytes.into()).await.unwrap();
+            }
+            None => std::fs::write(self.folder.path().join("objects").join(path), bytes).unwrap(),
         }
     }
 

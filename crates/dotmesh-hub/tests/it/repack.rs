@@ -249,7 +249,7 @@ impl Line {
     }
 }
 
-fn repacker(hub: &TestHub) -> Repacker {
+pub(crate) fn repacker(hub: &TestHub) -> Repacker {
     Repacker::of(&hub.hub)
 }
 
@@ -684,27 +684,4 @@ async fn a_backup_has_repacked_packs_and_their_bases() {
     repack(&restored).await;
     collect(&restored).await;
     line.is_whole().await;
-}
-
-#[tokio::test]
-async fn a_damaged_pack_is_left_alone() {
-    let hub = TestHub::start().await;
-    let alice = hub.user("alice").await;
-    let mut line = Line::new(&alice, "alice/app", 1);
-    line.push().await;
-    let lost: BTreeSet<_> = hub.hub.packs.list().await.unwrap().into_iter().collect();
-    for _ in 0..2 {
-        line.push().await;
-    }
-    for (pack, _) in &lost {
-        hub.hub.packs.delete(*pack).await.unwrap();
-    }
-    let (now, none) = (ambient::now(), Duration::ZERO);
-    let done = repacker(&hub).repack(now, none).await.unwrap();
-    let lost: BTreeSet<_> = lost.into_iter().map(|(pack, _)| pack).collect();
-    assert_eq!((done.packs, &done.damaged), (2, &lost));
-    let old: BTreeSet<ObjectHash> = line.made[0].1.hashes().into_iter().collect();
-    let new = line.made[2].1.hashes();
-    let new: Vec<ObjectHash> = new.into_iter().filter(|hash| !old.contains(hash)).collect();
-    alice.objects(&dot("alice/app"), &new).await.unwrap();
 }

@@ -119,12 +119,9 @@ impl Checker {
 
 /// Whether the bytes are not there, as opposed to a store that does not answer.
 fn is_lost(error: &PackStoreError) -> bool {
-    // A range that the pack does not have is an error of the store too, so it has to count as lost.
     matches!(
         error,
-        PackStoreError::NotFound { .. }
-            | PackStoreError::Damaged { .. }
-            | PackStoreError::Failed { .. }
+        PackStoreError::NotFound { .. } | PackStoreError::Damaged { .. }
     )
 }
 

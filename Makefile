@@ -15,7 +15,7 @@ help:
 	@echo "make plugin     build the managed plugin into target/plugin, and make it Docker's plugin dm; ENABLE=no leaves out the second step"
 	@echo "make image      build the container images dotmesh/node, dotmesh/hub and dotmesh/dm"
 	@echo "make screenshots  make the pictures of the hub's pages in docs/screenshots"
-	@echo "make bench      measure, and print one table of ratios; ONLY=commit,checkout,daily,transfer,list,forks,rows,hub for a part of it"
+	@echo "make bench      measure, and print one table of ratios; ONLY=commit,checkout,daily,transfer,list,forks,rows,hub for a part of it, NET=lan or wan for a slow network"
 
 build:
 	@scripts/setup.sh build
@@ -66,12 +66,13 @@ fuzz:
 	@scripts/setup.sh fuzz
 	$(CARGO) xtask fuzz $(or $(SECONDS),600) $(TARGET)
 
-# Parts of `transfer` are app, files, pages, growth and repack. SCALE=0.1 is for trying the benchmark itself out, PEERS=rsync,borg
-# measures these others only, PEERS=none leaves all of them out, and PROFILE=FOLDER keeps what perf sees of each transfer there.
+# Parts of `transfer` are app, files, pages, growth, repack and network. SCALE=0.1 is for trying the benchmark itself out,
+# PEERS=rsync,borg measures these others only, PEERS=none leaves all of them out, NET=lan or NET=wan puts the hub behind a slow
+# network, and PROFILE=FOLDER keeps what perf sees of each transfer there.
 bench:
 	@scripts/setup.sh bench
 	$(CARGO) build --release --bins
-	BENCH_ONLY="$(ONLY)" BENCH_SCALE="$(or $(SCALE),1)" BENCH_PEERS="$(PEERS)" BENCH_PROFILE="$(abspath $(PROFILE))" $(CARGO) bench --package dotmesh-testkit
+	BENCH_ONLY="$(ONLY)" BENCH_SCALE="$(or $(SCALE),1)" BENCH_PEERS="$(PEERS)" BENCH_NET="$(NET)" BENCH_PROFILE="$(abspath $(PROFILE))" $(CARGO) bench --package dotmesh-testkit
 
 # Pictures of the hub's pages, of the tutorial's states.
 screenshots:

@@ -3,7 +3,8 @@
 //! Within a round the peers and Dotmesh run in turn, so other load on the host affects both.
 //!
 //! `BENCH_ONLY` selects groups by name. `BENCH_SCALE` makes the data smaller, to try out the benchmark itself.
-//! `BENCH_PEERS` selects peers. `BENCH_PROFILE` names a folder for profiles of Dotmesh's transfers.
+//! `BENCH_PEERS` selects peers. `BENCH_NET` selects the network of the transfers. `BENCH_PROFILE` names a folder for
+//! profiles of Dotmesh's transfers.
 
 #[path = "table/app.rs"]
 mod app;
@@ -37,6 +38,8 @@ mod transfer_app;
 mod transfer_files;
 #[path = "table/transfer_growth.rs"]
 mod transfer_growth;
+#[path = "table/transfer_network.rs"]
+mod transfer_network;
 #[path = "table/transfer_pages.rs"]
 mod transfer_pages;
 #[path = "table/transfer_repack.rs"]
@@ -48,11 +51,11 @@ use anyhow::{Context as _, Result, ensure};
 
 /// All groups, in the order in which they run. The slowest to set up is last.
 const GROUPS: &[&str] = &[
-    "commit", "checkout", "daily", "app", "files", "pages", "growth", "repack", "list", "forks",
-    "rows", "hub",
+    "commit", "checkout", "daily", "app", "files", "pages", "growth", "repack", "network", "list",
+    "forks", "rows", "hub",
 ];
 /// The groups that `transfer` stands for.
-const TRANSFER: &[&str] = &["app", "files", "pages", "growth", "repack"];
+const TRANSFER: &[&str] = &["app", "files", "pages", "growth", "repack", "network"];
 
 #[tokio::main]
 async fn main() -> Result<()> {
@@ -63,6 +66,7 @@ async fn main() -> Result<()> {
     };
     // Report a wrong name now, not after an hour.
     peers::chosen()?;
+    stage::chosen_link()?;
     let size = app::Size(scale);
     let mut table = measure::Table::default();
     for group in groups {
@@ -75,6 +79,7 @@ async fn main() -> Result<()> {
             "pages" => transfer_pages::measure(&mut table, size).await?,
             "growth" => transfer_growth::measure(&mut table, size).await?,
             "repack" => transfer_repack::measure(&mut table, size).await?,
+            "network" => transfer_network::measure(&mut table, size).await?,
             "list" => commands::list(&mut table).await?,
             "rows" => rows::measure(&mut table, size).await?,
             "forks" => forks::measure(&mut table, size).await?,

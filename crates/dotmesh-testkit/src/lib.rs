@@ -27,6 +27,7 @@ mod engine;
 mod folder;
 pub mod guide;
 mod host;
+mod link;
 mod machine;
 mod network;
 pub mod openapi;
@@ -35,6 +36,7 @@ mod wait;
 
 pub use daemon::Daemon;
 pub use engine::Engine;
+pub use link::Link;
 pub use machine::Machine;
 pub use network::Network;
 pub use output::{Output, Printed};

@@ -18,6 +18,7 @@ use crate::daemon::Daemon;
 use crate::engine::Engine;
 use crate::folder::Folder;
 use crate::host::{self, Namespaces};
+use crate::link::{Cable, Link};
 use crate::network::Network;
 use crate::output::Output;
 
@@ -118,6 +119,7 @@ struct Parts {
     name: String,
     engine: Engine,
     address: Ipv4Addr,
+    cable: Option<Cable>,
     namespaces: Namespaces,
     folder: Folder,
     network: Network,
@@ -134,7 +136,7 @@ impl Machine {
         engine: Engine,
         name: &str,
     ) -> anyhow::Result<Machine> {
-        let machine = Machine::boot(network, engine, name).await?;
+        let machine = Machine::boot(network, engine, name, None).await?;
         let parts = machine.parts.clone();
         tokio::task::spawn_blocking(move || parts.folder.prepare_images(parts.engine))
             .await?
@@ -148,9 +150,10 @@ impl Machine {
         network: Network,
         engine: Engine,
         name: &str,
+        link: Option<Link>,
     ) -> anyhow::Result<Machine> {
         let name = name.to_owned();
-        let start = move || Parts::start(network, engine, name);
+        let start = move || Parts::start(network, engine, name, link);
         let parts = tokio::task::spawn_blocking(start).await??;
         Ok(Machine {
             parts: Arc::new(parts),
@@ -171,6 +174,13 @@ impl Machine {
     /// The machine's Engine.
     pub fn engine(&self) -> Engine {
         self.parts.engine
+    }
+
+    /// Changes the speed of the cable of a [`Network::distant_machine`].
+    pub fn set_link(&self, link: Link) -> anyhow::Result<()> {
+        let cable = self.parts.cable.as_ref();
+        cable.context("the machine has no cable")?.set(link);
+        Ok(())
     }
 
     /// The network of the machine.
@@ -308,7 +318,12 @@ impl Machine {
 }
 
 impl Parts {
-    fn start(network: Network, engine: Engine, name: String) -> anyhow::Result<Parts> {
+    fn start(
+        network: Network,
+        engine: Engine,
+        name: String,
+        link: Option<Link>,
+    ) -> anyhow::Result<Parts> {
         let plain = name
             .bytes()
             .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
@@ -333,11 +348,12 @@ impl Parts {
         ];
         let namespaces = Namespaces::start(UNSHARE, BOOT, &arguments)
             .with_context(|| format!("start machine {name}"))?;
-        let address = network.plug_in(&namespaces)?;
+        let (address, cable) = network.plug_in(&namespaces, link)?;
         Ok(Parts {
             name,
             engine,
             address,
+            cable,
             namespaces,
             folder,
             network,

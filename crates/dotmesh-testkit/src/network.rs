@@ -9,6 +9,7 @@ use anyhow::{Context, bail};
 
 use crate::engine::Engine;
 use crate::host::{self, Namespaces};
+use crate::link::{Cable, Link};
 use crate::machine::Machine;
 
 const SWITCH: &str = "
@@ -67,7 +68,12 @@ impl Network {
 
     /// Starts a machine without a Docker Engine. It needs no images, so it starts quickly.
     pub async fn machine_without_docker(&self, name: &str) -> anyhow::Result<Machine> {
-        Machine::boot(self.clone(), Engine::chosen()?, name).await
+        Machine::boot(self.clone(), Engine::chosen()?, name, None).await
+    }
+
+    /// The same, behind a cable of a certain speed.
+    pub async fn distant_machine(&self, name: &str, link: Link) -> anyhow::Result<Machine> {
+        Machine::boot(self.clone(), Engine::chosen()?, name, Some(link)).await
     }
 
     /// The address at which machines reach servers of the test itself. The host can use it too.
@@ -79,20 +85,34 @@ impl Network {
         Ipv4Addr::new(NETWORK[0], NETWORK[1], self.cables.number, last)
     }
 
-    /// Connects a machine's network namespace, and returns the machine's address.
-    pub(crate) fn plug_in(&self, machine: &Namespaces) -> anyhow::Result<Ipv4Addr> {
+    /// Connects a machine's network namespace, and returns the machine's address, and the cable if its speed is given.
+    pub(crate) fn plug_in(
+        &self,
+        namespaces: &Namespaces,
+        link: Option<Link>,
+    ) -> anyhow::Result<(Ipv4Addr, Option<Cable>)> {
         let port = self.cables.machines.fetch_add(1, Ordering::Relaxed);
         let address = self.address(port.checked_add(2).context("count machines")?);
-        let (switch, machine) = (self.cables.switch.pid(), machine.pid());
+        let (switch, machine) = (self.cables.switch.pid(), namespaces.pid());
         let in_switch = format!("nsenter --net --target {switch} ip link set port{port}");
         let in_machine = format!("nsenter --net --target {machine} ip");
-        host::run_words(&format!(
-            "ip link add port{port} netns {switch} type veth peer name eth0 netns {machine}"
-        ))?;
+        let cable = match link {
+            Some(link) => {
+                let port = format!("port{port}");
+                let ends = [(&self.cables.switch, port.as_str()), (namespaces, "eth0")];
+                Some(Cable::plug_in(ends, link).context("plug in a cable")?)
+            }
+            None => {
+                host::run_words(&format!(
+                    "ip link add port{port} netns {switch} type veth peer name eth0 netns {machine}"
+                ))?;
+                None
+            }
+        };
         host::run_words(&format!("{in_switch} master switch up"))?;
         host::run_words(&format!("{in_machine} address add {address}/24 dev eth0"))?;
         host::run_words(&format!("{in_machine} link set eth0 up"))?;
-        Ok(address)
+        Ok((address, cable))
     }
 }
 

@@ -143,6 +143,22 @@ impl Table {
             .map_or(f64::NAN, |(_, value)| value)
     }
 
+    /// The sum of a value over the first `rounds` rounds of a tool. Not a number if it has fewer.
+    pub(crate) fn sum(
+        &self,
+        whose: &str,
+        operation: &str,
+        rounds: usize,
+        of: impl Fn(&Cost) -> f64,
+    ) -> f64 {
+        let samples = self
+            .samples
+            .iter()
+            .find(|samples| samples.operation == operation && samples.who == whose);
+        let costs = samples.and_then(|samples| samples.costs.get(..rounds));
+        costs.map_or(f64::NAN, |costs| costs.iter().map(of).sum())
+    }
+
     fn medians(
         &self,
         operation: &str,
@@ -313,4 +329,15 @@ pub(crate) async fn time(machine: &Machine, line: &str) -> f64 {
 
 pub(crate) fn seconds(time: Duration) -> f64 {
     time.as_secs_f64()
+}
+
+/// The user and system time from the last line that `times` prints, such as `0m1.234s 0m0.567s`.
+pub(crate) fn children_time(printed: &str) -> Option<f64> {
+    let times = printed.lines().next_back()?.split_whitespace();
+    times
+        .map(|time| {
+            let (minutes, seconds) = time.trim_end_matches('s').split_once('m')?;
+            Some(minutes.parse::<f64>().ok()? * 60.0 + seconds.parse::<f64>().ok()?)
+        })
+        .sum()
 }

@@ -11,7 +11,7 @@ use std::time::Instant;
 
 use anyhow::{Context as _, Result, ensure};
 
-use crate::measure::{Bar, Cost, Table, seconds};
+use crate::measure::{Bar, Cost, Table, children_time, seconds};
 use crate::stage::{POOL, Stage};
 
 /// A tool, as lines of shell with these variables:
@@ -28,6 +28,7 @@ pub(crate) struct Tool {
 }
 
 pub(crate) const RESTIC: &str = "restic";
+pub(crate) const RESTIC_MAX: &str = "restic --compression max, pruned";
 pub(crate) const BORG: &str = "borg";
 pub(crate) const RUSTIC: &str = "rustic";
 pub(crate) const RSYNC: &str = "rsync";
@@ -81,6 +82,16 @@ const TOOLS: &[Tool] = &[
     },
 ];
 
+/// restic, so that its repository grows least.
+const SMALLEST: Tool = Tool {
+    name: RESTIC_MAX,
+    program: "restic",
+    prepare: "restic -q -r $REPO init",
+    backup: "restic -q -r $REPO --compression max backup $DATA && \
+             restic -q -r $REPO --compression max prune --max-unused 0",
+    restore: "restic -q -r $REPO restore latest --target $TO",
+};
+
 /// The mount point of the snapshot's data.
 const DATA: &str = "/run/snapshot";
 
@@ -105,8 +116,19 @@ pub(crate) fn chosen() -> Result<Vec<&'static Tool>> {
 
 /// The chosen tools that are installed.
 pub(crate) async fn installed(stage: &Stage) -> Result<Vec<&'static Tool>> {
+    installed_of(stage, chosen()?).await
+}
+
+/// restic with the options for the least growth, if restic is chosen and installed.
+pub(crate) async fn smallest(stage: &Stage) -> Result<Vec<&'static Tool>> {
+    let mut tools = chosen()?;
+    tools.retain(|tool| tool.name == RESTIC);
+    installed_of(stage, tools.iter().map(|_| &SMALLEST).collect()).await
+}
+
+async fn installed_of(stage: &Stage, tools: Vec<&'static Tool>) -> Result<Vec<&'static Tool>> {
     let mut installed = Vec::new();
-    for tool in chosen()? {
+    for tool in tools {
         let line = format!("PATH=$PATH:{ELSEWHERE} command -v {}", tool.program);
         if stage.alice.machine.run(&line).await.status.success() {
             installed.push(tool);
@@ -276,15 +298,4 @@ pub(crate) async fn warm_change(stage: &Stage, old: &Path, new: &Path) -> Result
         }
     }
     Ok(())
-}
-
-/// The user and system time from the last line that `times` prints, such as `0m1.234s 0m0.567s`.
-fn children_time(printed: &str) -> Option<f64> {
-    let times = printed.lines().next_back()?.split_whitespace();
-    times
-        .map(|time| {
-            let (minutes, seconds) = time.trim_end_matches('s').split_once('m')?;
-            Some(minutes.parse::<f64>().ok()? * 60.0 + seconds.parse::<f64>().ok()?)
-        })
-        .sum()
 }

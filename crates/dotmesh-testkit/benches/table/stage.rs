@@ -2,10 +2,10 @@
 
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, ensure};
-use dotmesh_testkit::{Daemon, Machine, Network};
+use anyhow::{Context as _, Result, bail, ensure};
+use dotmesh_testkit::{Daemon, Link, Machine, Network};
 
-use crate::measure::{Cost, seconds, time};
+use crate::measure::{Cost, children_time, seconds};
 use crate::memory;
 
 /// The folder of a node's pool.
@@ -51,7 +51,13 @@ pub(crate) struct Stage {
 }
 
 impl Stage {
+    /// Starts all of it. The hub is behind a cable of the speed that `BENCH_NET` names, if it names one.
     pub(crate) async fn start() -> Result<Self> {
+        Self::start_behind(chosen_link()?).await
+    }
+
+    /// The same, with a cable of this speed.
+    pub(crate) async fn start_behind(link: Option<Link>) -> Result<Self> {
         let network = Network::start().await?;
         let node = async |name| {
             let machine = network.machine_without_docker(name).await?;
@@ -60,7 +66,10 @@ impl Stage {
             Node::start(machine).await
         };
         let (alice, bob) = tokio::try_join!(node("alice"), node("bob"))?;
-        let hub = network.machine_without_docker("hub").await?;
+        let hub = match link {
+            Some(link) => network.distant_machine("hub", link).await?,
+            None => network.machine_without_docker("hub").await?,
+        };
         let data = hub.home().join("hub");
         let data = data.to_str().context("a path that is text")?;
         let listen = format!("{}:8180", hub.address());
@@ -80,6 +89,11 @@ impl Stage {
             dothub,
             accounts: 0.into(),
         })
+    }
+
+    /// Changes the speed of the hub's cable.
+    pub(crate) fn set_link(&self, link: Link) -> Result<()> {
+        self.hub.set_link(link)
     }
 
     /// A minimal request to the hub.
@@ -105,10 +119,17 @@ impl Stage {
         Ok(name)
     }
 
-    /// Repacks everything that the hub has, and returns how long that took.
-    pub(crate) async fn repack(&self) -> Result<f64> {
+    /// Repacks everything that the hub has, in a process of its own.
+    pub(crate) async fn repack(&self) -> Result<Cost> {
         self.settle().await?;
-        Ok(time(&self.hub, "dothub repack --after 0 --data hub").await)
+        let line = "dothub repack --after 0 --data hub >&2 && times";
+        let start = Instant::now();
+        let printed = self.hub.run(line).await.success().stdout;
+        Ok(Cost {
+            wall: seconds(start.elapsed()),
+            hub_cpu: children_time(&printed).context("what times says")?,
+            ..Cost::default()
+        })
     }
 
     /// The bytes of all packs that the hub has, without those that wait to be deleted.
@@ -178,6 +199,16 @@ impl Stage {
         let received = fields.next().context("received bytes")?.parse()?;
         let sent = fields.nth(7).context("sent bytes")?.parse()?;
         Ok([received, sent])
+    }
+}
+
+/// The speed that `BENCH_NET` names: `lan`, `wan`, or nothing for a network without delay or limit.
+pub(crate) fn chosen_link() -> Result<Option<Link>> {
+    match std::env::var("BENCH_NET").unwrap_or_default().as_str() {
+        "" => Ok(None),
+        "lan" => Ok(Some(Link::LAN)),
+        "wan" => Ok(Some(Link::WAN)),
+        other => bail!("there is no network {other}; there are lan and wan"),
     }
 }
 

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use dotmesh_testkit::{Machine, Network, wait_for};
+use dotmesh_testkit::{Link, Machine, Network, wait_for};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
@@ -219,4 +219,61 @@ async fn a_condition_that_never_comes_is_described() {
         error.contains("rain") && error.contains("a blue sky"),
         "{error}"
     );
+}
+
+/// The seconds that a machine needs to connect to the host, and to get all of an answer from it.
+async fn get(machine: &Machine, port: u16) -> anyhow::Result<(f64, f64)> {
+    let host = machine.network().host_address();
+    let line = format!(
+        "curl -fsS -o /dev/null -w '%{{time_connect}} %{{time_total}}' http://{host}:{port}/"
+    );
+    let printed = machine.run(&line).await.success().stdout;
+    let (connect, total) = printed.split_once(' ').unwrap_or_default();
+    Ok((connect.parse()?, total.parse()?))
+}
+
+#[tokio::test]
+async fn a_cable_delays_packets_and_limits_their_rate() -> anyhow::Result<()> {
+    const LENGTH: usize = 2_000_000;
+    let network = Network::start().await?;
+    let slow = Link {
+        rate: 40_000_000,
+        round_trip: Duration::from_millis(100),
+    };
+    let machine = network.distant_machine("far", slow).await?;
+    let listener = TcpListener::bind((network.host_address(), 0)).await?;
+    let port = listener.local_addr()?.port();
+    let serve = tokio::spawn(async move {
+        while let Ok((mut connection, _)) = listener.accept().await {
+            let mut request = [0; 1024];
+            let _ = connection.read(&mut request).await?;
+            let head = format!("HTTP/1.0 200 OK\r\nContent-Length: {LENGTH}\r\n\r\n");
+            connection.write_all(head.as_bytes()).await?;
+            connection.write_all(&vec![7; LENGTH]).await?;
+        }
+        std::io::Result::Ok(())
+    });
+    // The first connection also asks for the host's address.
+    get(&machine, port).await?;
+    let (connect, total) = get(&machine, port).await?;
+    assert!(connect >= 0.1, "connected in {connect} s");
+    // 0.4 s for the bytes at that rate, and a round trip for the request.
+    assert!(total - connect >= 0.5, "got all in {total} s");
+
+    let fast = Link {
+        rate: 1_000_000_000,
+        round_trip: Duration::ZERO,
+    };
+    machine.set_link(fast)?;
+    let mut fastest = f64::MAX;
+    for _ in 0..5 {
+        let (connect, _) = get(&machine, port).await?;
+        fastest = fastest.min(connect);
+    }
+    assert!(fastest < 0.1, "connected in {fastest} s");
+    serve.abort();
+
+    let near = network.machine_without_docker("near").await?;
+    assert!(near.set_link(fast).is_err());
+    Ok(())
 }

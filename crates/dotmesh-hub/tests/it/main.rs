@@ -61,6 +61,7 @@ mod repack_damage;
 mod restart;
 mod roles;
 mod s3;
+mod scaling;
 mod search;
 mod security;
 mod several;

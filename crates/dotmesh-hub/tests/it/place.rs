@@ -63,6 +63,14 @@ impl Place {
         }
     }
 
+    /// PostgreSQL and the disk.
+    pub(crate) async fn postgres() -> Self {
+        Self {
+            database_url: Some(postgres::new_database().await),
+            ..Self::disk()
+        }
+    }
+
     /// A place that several processes can share: PostgreSQL and a bucket.
     pub(crate) async fn shared() -> Self {
         let mut place = Self::folder(tempfile::tempdir().unwrap());

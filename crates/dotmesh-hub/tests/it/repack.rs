@@ -204,6 +204,55 @@ async fn how_much_a_hub_grows() {
     );
 }
 
+/// The CPU time that this process has used.
+fn cpu_time() -> Duration {
+    const TICK: Duration = Duration::from_millis(10);
+    let stat = std::fs::read_to_string("/proc/self/stat").unwrap();
+    let (_, fields) = stat.rsplit_once(") ").unwrap();
+    let fields: Vec<&str> = fields.split(' ').collect();
+    let ticks = [11, 12].map(|at: usize| fields[at].parse::<u32>().unwrap());
+    TICK * ticks.iter().sum()
+}
+
+/// Prints what a clone of the newest commit costs before and after a repack. The cost of the client is in both.
+#[tokio::test]
+#[ignore = "it measures and asserts nothing"]
+async fn how_much_more_a_clone_costs() {
+    const CHUNKS: usize = 8000;
+    // As many as a client asks for at once.
+    const ASKED: usize = 256;
+    let hub = TestHub::start().await;
+    let alice = hub.user("alice").await;
+    let mut line = Line::new(&alice, "alice/app", 1);
+    let mut rows = Rows::new(CHUNKS);
+    for push in 0..=10 {
+        std::mem::swap(&mut line.pages, &mut rows.pages);
+        line.push_unchanged().await;
+        std::mem::swap(&mut line.pages, &mut rows.pages);
+        rows.change();
+        let hashes = line.made[push].1.hashes();
+        let mut costs = Vec::new();
+        for repacked in [false, true] {
+            if repacked {
+                repack(&hub).await;
+                collect(&hub).await;
+            }
+            // The first round fills caches.
+            for round in 0..3 {
+                let before = cpu_time();
+                for asked in hashes.chunks(ASKED) {
+                    alice.objects(&dot("alice/app"), asked).await.unwrap();
+                }
+                if round > 0 {
+                    costs.push(cpu_time() - before);
+                }
+            }
+        }
+        let length = CHUNKS * CHUNK;
+        println!("push {push}: a clone of {length} bytes before and after the repack: {costs:?}");
+    }
+}
+
 /// A dot with a line of commits.
 pub(crate) struct Line {
     client: HubClient,

@@ -1,6 +1,7 @@
 //! The common parts of all pages: the visit, the layout, assets, headers, forms, and the formats of values.
 
 pub(crate) mod assets;
+pub(crate) mod branch_rows;
 pub(crate) mod chart;
 pub(crate) mod commands;
 pub(crate) mod databases;
@@ -12,6 +13,7 @@ pub(crate) mod headers;
 pub(crate) mod highlight;
 pub(crate) mod markdown;
 pub(crate) mod pictures;
+pub(crate) mod query;
 pub(crate) mod shown_event;
 pub(crate) mod tree_address;
 pub(crate) mod visit;

@@ -1,7 +1,7 @@
 //! `/OWNER/DOT/activity`: charts of a dot's growth, and its events, newest first.
 
 use askama::Template;
-use axum::extract::{Query, State};
+use axum::extract::State;
 use dotmesh_browse::TreePath;
 use dotmesh_browse::facts::{CommitFacts, SubdotFacts};
 use dotmesh_hub_db::events::EventsOf;
@@ -17,6 +17,7 @@ use serde::Deserialize;
 use crate::error::HttpError;
 use crate::extract::DotPath;
 use crate::web::chart::{Bar, COLOURS, Chart};
+use crate::web::query::Query;
 use crate::web::shown_event::ShownEvent;
 use crate::web::visit::{DotHeader, Tab};
 use crate::web::{Page, Visit, render};

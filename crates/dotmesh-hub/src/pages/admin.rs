@@ -2,7 +2,7 @@
 //! contain.
 
 use askama::Template;
-use axum::extract::{Query, State};
+use axum::extract::State;
 use axum::http::header;
 use axum::response::IntoResponse as _;
 use dotmesh_hub_db::leases::JobLease;
@@ -22,6 +22,7 @@ use serde::Deserialize;
 use super::{password, signup};
 use crate::error::HttpError;
 use crate::web::form::Form;
+use crate::web::query::Query;
 use crate::web::visit::AdminTab;
 use crate::web::{Page, Visit, go, render};
 

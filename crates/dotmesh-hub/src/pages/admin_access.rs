@@ -1,11 +1,12 @@
 //! `/-/admin/access`: the access log, newest first: who logged in, from where, and what they downloaded or deleted.
 
 use askama::Template;
-use axum::extract::{Query, State};
+use axum::extract::State;
 use dotmesh_hub_db::access_log::{Act, PastAccess};
 use dotmesh_hub_service::Hub;
 use serde::Deserialize;
 
+use crate::web::query::Query;
 use crate::web::visit::AdminTab;
 use crate::web::{Page, Visit, render};
 

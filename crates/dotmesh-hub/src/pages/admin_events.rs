@@ -1,11 +1,12 @@
 //! `/-/admin/events`: the audit log of the whole hub, newest first.
 
 use askama::Template;
-use axum::extract::{Query, State};
+use axum::extract::State;
 use dotmesh_hub_db::events::EventsOf;
 use dotmesh_hub_service::Hub;
 use serde::Deserialize;
 
+use crate::web::query::Query;
 use crate::web::shown_event::ShownEvent;
 use crate::web::visit::AdminTab;
 use crate::web::{Page, Visit, render};

@@ -1,20 +1,18 @@
 //! `/OWNER/DOT/branches`: all branches by name, in pages. Also creates and deletes branches.
 
-use std::collections::{BTreeSet, HashMap};
-
 use askama::Template;
-use axum::extract::{Query, State};
-use dotmesh_api::hub::HubBranch;
+use axum::extract::State;
 use dotmesh_hub_db::paging::Part;
 use dotmesh_hub_model::access::Action;
-use dotmesh_hub_model::commit_summary::CommitSummary;
 use dotmesh_hub_service::Hub;
 use dotmesh_hub_service::operations::{create_branch, delete_branch};
-use dotmesh_model::{BranchName, CommitId};
+use dotmesh_model::BranchName;
 use serde::Deserialize;
 
 use crate::extract::DotPath;
+use crate::web::branch_rows::{BranchRow, branch_rows};
 use crate::web::form::Form;
+use crate::web::query::Query;
 use crate::web::visit::{DotHeader, Tab};
 use crate::web::{Page, Visit, go, render};
 
@@ -30,19 +28,13 @@ struct BranchesPage {
     visit: Visit,
     dot: DotHeader,
     query: String,
-    branches: Vec<HubBranch>,
-    commits: HashMap<CommitId, CommitSummary>,
-    protected: BTreeSet<BranchName>,
+    branches: Vec<BranchRow>,
     next: Option<String>,
 }
 
 impl BranchesPage {
     fn tab(&self) -> Tab {
         Tab::Overview
-    }
-
-    fn commit_of(&self, branch: &HubBranch) -> Option<&CommitSummary> {
-        self.commits.get(&branch.head)
     }
 }
 
@@ -76,10 +68,8 @@ pub(crate) async fn get(
         let fields = serde_urlencoded::to_string(fields).unwrap_or_default();
         format!("{}/branches?{fields}", dot.url())
     });
-    let heads: Vec<CommitId> = branches.iter().map(|branch| branch.head).collect();
+    let branches = branch_rows(&hub, &open, &dot, branches).await?;
     render(&BranchesPage {
-        commits: hub.database.summaries(id, &heads).await?,
-        protected: hub.database.protected(id).await?,
         visit,
         dot,
         query,

@@ -1,7 +1,7 @@
 //! `/OWNER/DOT/commit/ID`: a commit, with its permalink.
 
 use askama::Template;
-use axum::extract::{Query, State};
+use axum::extract::State;
 use dotmesh_browse::facts::CommitFacts;
 use dotmesh_hub_db::notes::NoteOn;
 use dotmesh_hub_model::access::Action;
@@ -18,6 +18,7 @@ use crate::pages::notes::{Notes, NotesQuery};
 use crate::web::commands::Run;
 use crate::web::databases::{Changes, Contents};
 use crate::web::pictures::{self, Picture};
+use crate::web::query::Query;
 use crate::web::visit::{DotHeader, Tab};
 use crate::web::{Page, Visit, go, render};
 

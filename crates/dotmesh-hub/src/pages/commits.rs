@@ -1,7 +1,7 @@
 //! `/OWNER/DOT/commits/BRANCH`: a branch's commits, newest first. `?from=ID` begins at an earlier commit.
 
 use askama::Template;
-use axum::extract::{Query, State};
+use axum::extract::State;
 use dotmesh_api::hub::HubBranch;
 use dotmesh_hub_db::heads::Names;
 use dotmesh_hub_db::notes::NoteOn;
@@ -15,6 +15,7 @@ use serde::Deserialize;
 use crate::extract::{BranchPath, DotPath};
 use crate::pages::commit::MAX_NAMES;
 use crate::pages::notes::{Notes, NotesQuery};
+use crate::web::query::Query;
 use crate::web::visit::{DotHeader, Tab};
 use crate::web::{Page, Visit, render};
 

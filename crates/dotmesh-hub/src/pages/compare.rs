@@ -1,7 +1,7 @@
 //! `/OWNER/DOT/compare/A...B`: the differences between two commits. `/OWNER/DOT/compare`: the choice of two commits.
 
 use askama::Template;
-use axum::extract::{Query, State};
+use axum::extract::State;
 use dotmesh_api::page::Reference;
 use dotmesh_browse::TreePath;
 use dotmesh_browse::content::FileBytes;
@@ -29,6 +29,7 @@ use serde::Deserialize;
 use crate::error::HttpError;
 use crate::extract::{ComparePath, DotPath, reference};
 use crate::web::databases::Changes;
+use crate::web::query::Query;
 use crate::web::tree_address::address;
 use crate::web::visit::{DotHeader, Tab};
 use crate::web::{Page, Visit, go, render};

@@ -1,10 +1,11 @@
 //! `/`: the dots that a user owns or can access. Without a login, public dots and a description of the hub.
 
 use askama::Template;
-use axum::extract::{Query, State};
+use axum::extract::State;
 use dotmesh_hub_db::listing::{DotFilter, DotPreview};
 use dotmesh_hub_service::Hub;
 
+use crate::web::query::Query;
 use crate::web::{Page, PageNumber, Visit, commands, render};
 
 #[derive(Template)]

@@ -1,7 +1,7 @@
 //! `/-/login`: begins a session by name and password.
 
 use askama::Template;
-use axum::extract::{Query, State};
+use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 use dotmesh_hub_db::ids::UserId;
@@ -15,6 +15,7 @@ use serde::Deserialize;
 use crate::authenticate;
 use crate::error::HttpError;
 use crate::web::form::Form;
+use crate::web::query::Query;
 use crate::web::{Page, Visit, go, render};
 
 /// The longest `User-Agent` that is stored, in bytes.

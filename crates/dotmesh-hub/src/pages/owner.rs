@@ -1,13 +1,14 @@
 //! `/OWNER`: the dots of a namespace that the viewer may see.
 
 use askama::Template;
-use axum::extract::{Query, State};
+use axum::extract::State;
 use dotmesh_hub_db::listing::{DotFilter, DotPreview};
 use dotmesh_hub_model::quota::Usage;
 use dotmesh_hub_service::{Hub, HubError};
 use dotmesh_model::UserName;
 
 use crate::extract::OwnerPath;
+use crate::web::query::Query;
 use crate::web::{Page, PageNumber, Visit, commands, render};
 
 #[derive(Template)]

@@ -1,7 +1,7 @@
 //! `/-/password?token=…`: sets a new password with an administrator's one-time link.
 
 use askama::Template;
-use axum::extract::{Query, State};
+use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::IntoResponse as _;
 use dotmesh_hub_db::users::OldKeys;
@@ -16,6 +16,7 @@ use serde::Deserialize;
 use super::login::begin_session;
 use crate::error::HttpError;
 use crate::web::form::Form;
+use crate::web::query::Query;
 use crate::web::{Page, Visit, go, render};
 
 /// The page's path.

@@ -6,7 +6,7 @@
 use std::ops::Range;
 
 use axum::body::Body;
-use axum::extract::{Query, State};
+use axum::extract::State;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 use dotmesh_browse::content::FileBytes;
@@ -19,6 +19,7 @@ use dotmesh_store::EntryName;
 use serde::Deserialize;
 
 use crate::error::HttpError;
+use crate::web::query::Query;
 use crate::web::tree_address::{OpenCommit, TreeAddress};
 use crate::web::{Page, Visit, etag};
 

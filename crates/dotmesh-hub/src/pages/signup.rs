@@ -1,7 +1,7 @@
 //! `/-/signup`: creates an account, for everyone or with an invitation.
 
 use askama::Template;
-use axum::extract::{Query, State};
+use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::IntoResponse as _;
 use dotmesh_hub_db::attempts::AttemptLimit;
@@ -19,6 +19,7 @@ use serde::Deserialize;
 use super::login::begin_session;
 use crate::error::HttpError;
 use crate::web::form::Form;
+use crate::web::query::Query;
 use crate::web::{Page, Visit, go, render};
 
 /// The page's path.

@@ -1,7 +1,7 @@
 //! `/OWNER/DOT/tags`: all tags, newest first, in pages. Also creates and deletes tags.
 
 use askama::Template;
-use axum::extract::{Query, State};
+use axum::extract::State;
 use dotmesh_hub_db::paging::Part;
 use dotmesh_hub_db::tags::DotTag;
 use dotmesh_hub_model::access::Action;
@@ -14,6 +14,7 @@ use serde::Deserialize;
 
 use crate::extract::DotPath;
 use crate::web::form::Form;
+use crate::web::query::Query;
 use crate::web::visit::{DotHeader, Tab};
 use crate::web::{Page, Visit, go, render};
 

@@ -1,7 +1,7 @@
 //! `/OWNER/DOT/tree/REF/PATH`: the folders and files of a commit.
 
 use askama::Template;
-use axum::extract::{Query, State};
+use axum::extract::State;
 use dotmesh_api::page::Reference;
 use dotmesh_browse::TreePath;
 use dotmesh_browse::content::FileBytes;
@@ -19,6 +19,7 @@ use serde::Deserialize;
 
 use crate::error::HttpError;
 use crate::extract::DotPath;
+use crate::web::query::Query;
 use crate::web::tree_address::{OpenCommit, TreeAddress, address};
 use crate::web::visit::{DotHeader, Tab};
 use crate::web::{Page, Visit, go, highlight, markdown, render};

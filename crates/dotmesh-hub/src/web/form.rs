@@ -19,6 +19,6 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Form<T> {
         let body = read_body(request.into_body(), FORM.most, "bytes in a form").await?;
         serde_urlencoded::from_bytes(&body)
             .map(Self)
-            .map_err(|error| HttpError::malformed(format!("the form is incomplete: {error}")))
+            .map_err(|error| HttpError::malformed(format!("the form has a mistake: {error}")))
     }
 }

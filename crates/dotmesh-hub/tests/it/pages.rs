@@ -76,6 +76,23 @@ impl Browser {
         self.send(request).await
     }
 
+    /// Submits a form on a page.
+    pub(crate) async fn submit_on(
+        &mut self,
+        page: &str,
+        path: &str,
+        fields: &[(&str, &str)],
+    ) -> Answer {
+        let request = self
+            .http
+            .post(format!("{}{path}", self.url))
+            .header("content-type", "application/x-www-form-urlencoded")
+            .header("sec-fetch-site", "same-origin")
+            .header("referer", format!("{}{page}", self.url))
+            .body(serde_urlencoded::to_string(fields).unwrap());
+        self.send(request).await
+    }
+
     async fn send(&mut self, request: reqwest::RequestBuilder) -> Answer {
         let mut request = request.header(ACCEPT, "text/html,*/*;q=0.8");
         if let Some(cookie) = &self.cookie {

@@ -242,7 +242,9 @@ async fn list(data: &Data) -> Result<(), CliError> {
             ""
         };
         print(format_args!(
-            "{name:<24} {day}  {keys} keys  {login:<11}  {dots} dots{admin}{suspended}"
+            "{name:<24} {day}  {:<7}  {login:<11}  {}{admin}{suspended}",
+            show::count(keys, "key"),
+            show::count(dots, "dot"),
         ))?;
     }
     Ok(())

@@ -157,6 +157,10 @@ fn table_name(table: &TableName, kind: Kind, is_one_database: bool) -> String {
     let short = table.short();
     match (kind, is_one_database) {
         (Kind::Redis, false) => name(&format!("{short} (database {})", table.database)),
+        // Views and functions belong to no table.
+        _ if table.table.is_empty() => {
+            name(format!("{}.{short}", table.database).trim_end_matches('.'))
+        }
         (Kind::Redis | Kind::Sqlite, _) | (_, true) => name(&short),
         _ => name(&format!("{}.{short}", table.database)),
     }
@@ -197,6 +201,8 @@ pub(crate) struct ChangedTable {
     /// `1 added, 2 changed`.
     pub(crate) counts: String,
     pub(crate) statements: Vec<String>,
+    /// What the statements are.
+    pub(crate) statements_label: &'static str,
     pub(crate) columns: Vec<(String, bool)>,
     pub(crate) rows: Vec<RowView>,
     /// What is not shown, and why.
@@ -407,6 +413,10 @@ impl ChangedTable {
             },
             counts: counted(diff),
             statements,
+            statements_label: match table.fate {
+                Fate::Created => "The definition",
+                Fate::Dropped | Fate::Kept | Fate::Renamed => "The definition changed",
+            },
             columns,
             rows,
             hints,
@@ -463,5 +473,26 @@ impl Shown {
             value => (render::shown(value, MAX_VALUE), false),
         };
         Self { text, is_word }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_belongs_to_no_table_has_the_name_of_the_database() {
+        let shown = |schema: &str, table: &str| {
+            let table = TableName {
+                database: "shop".to_owned(),
+                schema: schema.to_owned(),
+                table: table.to_owned(),
+            };
+            table_name(&table, Kind::Postgres, false)
+        };
+        assert_eq!(shown("public", "users"), "shop.users");
+        assert_eq!(shown("audit", "users"), "shop.audit.users");
+        assert_eq!(shown("public", ""), "shop");
+        assert_eq!(shown("audit", ""), "shop.audit");
     }
 }

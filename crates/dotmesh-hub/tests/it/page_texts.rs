@@ -108,6 +108,7 @@ async fn pages_of_a_dot() {
         "compare_same",
         shown(alice, &format!("/alice/app/compare/{first}...{first}")).await
     );
+    insta::assert_snapshot!("branches", shown(alice, "/alice/app/branches").await);
     insta::assert_snapshot!("folder", shown(alice, "/alice/app/tree/master/data").await);
     insta::assert_snapshot!("activity", shown(alice, "/alice/app/activity").await);
     insta::assert_snapshot!("settings", shown(alice, "/alice/app/settings").await);
@@ -197,6 +198,26 @@ async fn pages_of_errors() {
         .await;
     assert_eq!(refused.status, StatusCode::FORBIDDEN);
     insta::assert_snapshot!("protected_branch", of_page(&refused.body));
+    let mistake = text(
+        &mut stage.alice,
+        "/alice/app/activity?before=x",
+        StatusCode::BAD_REQUEST,
+    );
+    insta::assert_snapshot!("mistaken_address", mistake.await);
+    // The page leads back to the form, and not to a page of others.
+    let settings = "/alice/app/settings";
+    let form = "/alice/app/settings/rename";
+    let wrong = [("name", "a b")];
+    let refused = stage.alice.submit_on(settings, form, &wrong).await;
+    assert_eq!(refused.status, StatusCode::BAD_REQUEST);
+    insta::assert_snapshot!("wrong_form", of_page(&refused.body));
+    assert!(
+        refused
+            .body
+            .contains("href=\"/alice/app/settings\">Go back")
+    );
+    let foreign = stage.alice.submit_on(".example.com/", form, &wrong).await;
+    assert!(!foreign.body.contains("Go back"), "{}", foreign.body);
     drop(stage.hub);
 }
 

@@ -21,6 +21,12 @@ use crate::world::SOON;
 /// The accessibility checker axe, as `scripts/setup.sh` installs it.
 const AXE: &str = "target/tools/axe.min.js";
 
+/// The width of a window on a desktop, in pixels.
+pub(crate) const WIDE: u32 = 1280;
+
+/// The width of a phone's screen, in pixels.
+pub(crate) const PHONE: u32 = 390;
+
 /// The colour scheme of a page.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Theme {
@@ -82,7 +88,7 @@ impl Browser {
             _driver: driver,
             _profile: profile,
         };
-        browser.look(1280, Theme::Light).await?;
+        browser.look(WIDE, Theme::Light).await?;
         Ok(browser)
     }
 
@@ -104,6 +110,18 @@ impl Browser {
             json!({ "features": [feature] }),
         )
         .await?;
+        Ok(())
+    }
+
+    /// Fails if the page is wider than the window. A phone then shows it at another scale, so the window's width says nothing.
+    pub(crate) async fn fits(&self, width: u32) -> Result<()> {
+        let wide = "return document.documentElement.scrollWidth";
+        let wide = self.script(wide).await?;
+        let path = self.path().await?;
+        ensure!(
+            wide.as_u64().is_some_and(|wide| wide <= u64::from(width)),
+            "{path} takes {wide} pixels of {width}"
+        );
         Ok(())
     }
 

@@ -3,7 +3,7 @@
 use anyhow::{Context as _, Result, ensure};
 use dotmesh_testkit::{Network, wait_for};
 
-use crate::browser::Browser;
+use crate::browser::{Browser, PHONE, Theme, WIDE};
 use crate::world::{Hub, Node, SOON};
 
 const PASSWORD: &str = "correct horse battery";
@@ -82,12 +82,13 @@ async fn a_team_lives_on_its_hub() -> Result<()> {
     page.until_says("Eek").await
 }
 
-/// Checks all pages for accessibility.
+/// Checks all pages for accessibility, and that a phone shows them at their own scale.
 async fn no_barriers(page: &Browser) -> Result<()> {
     for path in [
         "/",
         "/alice",
         "/alice/app",
+        "/alice/app/branches",
         "/alice/app/commits",
         "/alice/app/commit/eek",
         "/alice/app/tree/eek/uploads",
@@ -106,6 +107,9 @@ async fn no_barriers(page: &Browser) -> Result<()> {
         page.go(path).await?;
         let barriers = page.barriers().await?;
         ensure!(barriers.is_empty(), "{path}: {barriers:#?}");
+        page.look(PHONE, Theme::Light).await?;
+        page.fits(PHONE).await?;
+        page.look(WIDE, Theme::Light).await?;
     }
     Ok(())
 }

@@ -7,12 +7,9 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, ensure};
 use dotmesh_testkit::{Network, wait_for};
 
-use crate::browser::{Browser, Theme};
+use crate::browser::{Browser, PHONE, Theme, WIDE};
 use crate::tutorial;
 use crate::world::{Hub, Node};
-
-const WIDE: u32 = 1280;
-const PHONE: u32 = 390;
 
 const SOON: Duration = Duration::from_secs(30);
 
@@ -27,6 +24,19 @@ async fn screenshots() -> Result<()> {
     let hub = Hub::start(&network).await?;
     let alice = Node::start(&network, "alice").await?;
     tutorial::capture(&alice, &hub).await?;
+    for branch in [
+        "master",
+        "many-users",
+        "bug-bug",
+        "aspect-ratios",
+        "security-vulnerability",
+    ] {
+        alice
+            .ok(&format!(
+                "dm push --rows changes hub mobycounter_app {branch}"
+            ))
+            .await;
+    }
     hub.set_password("alice", "correct horse battery").await?;
     hub.make_administrator("alice").await?;
 
@@ -72,6 +82,7 @@ async fn screenshots() -> Result<()> {
         ("home", "/".to_owned()),
         ("owner", "/alice".to_owned()),
         ("dot", DOT.to_owned()),
+        ("branches", format!("{DOT}/branches")),
         ("commits", format!("{DOT}/commits/security-vulnerability")),
         ("commit", format!("{DOT}/commit/{commit}")),
         ("graph", format!("{DOT}/graph")),
@@ -115,10 +126,7 @@ async fn shoot(browser: &Browser, folder: &Path, pages: &[(&str, &str)]) -> Resu
             for (theme, colours) in [(Theme::Light, "light"), (Theme::Dark, "dark")] {
                 browser.look(width, theme).await?;
                 browser.go(path).await?;
-                let fits = browser
-                    .script("return document.documentElement.scrollWidth <= window.innerWidth")
-                    .await?;
-                ensure!(fits == true, "{path} is wider than {width} pixels");
+                browser.fits(width).await?;
                 let picture = browser.picture().await?;
                 std::fs::write(
                     folder.join(format!("{name}-{size}-{colours}.webp")),

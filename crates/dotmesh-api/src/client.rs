@@ -161,12 +161,22 @@ impl From<ClientError> for ErrorBody {
                 let mut message = other.to_string();
                 let mut source = std::error::Error::source(&other);
                 while let Some(cause) = source {
-                    message = format!("{message}: {cause}");
+                    let cause_text = cause.to_string();
+                    // These layers of the HTTP client say only that it failed.
+                    let is_noise = ["error sending request", "client error (Connect)"]
+                        .iter()
+                        .any(|noise| cause_text.starts_with(noise));
+                    if !is_noise {
+                        message = format!("{message}: {cause_text}");
+                    }
                     source = cause.source();
                 }
                 let body = ErrorBody::new(ErrorCode::Unreachable, message);
                 match other.hint() {
                     Some(hint) => body.hint(hint),
+                    None if matches!(other, ClientError::Unreachable { .. }) => {
+                        body.hint("Check the host and the port, and that the hub runs.")
+                    }
                     None => body,
                 }
             }

@@ -7,6 +7,9 @@ use clap::{Parser, ValueEnum};
 use crate::commands::Command;
 use crate::dot_word::DotWord;
 
+/// The heading of the options that every command has.
+const GLOBAL: &str = "Options of all commands";
+
 /// Shown at the end of `dm --help`.
 const AFTER_HELP: &str = "\
 Exit codes:
@@ -46,32 +49,32 @@ pub struct Cli {
 #[derive(Debug, Default, clap::Args)]
 pub struct Global {
     /// Where remotes and the current dot are kept [default: ~/.config/dotmesh/config, or ~/.dotmesh/config if only that exists]
-    #[arg(short, long, value_name = "FILE", global = true)]
+    #[arg(short, long, value_name = "FILE", global = true, help_heading = GLOBAL)]
     pub config: Option<PathBuf>,
 
     /// Use this dot, or DOT@BRANCH for a branch of it [default: DOTMESH_DOT, or the dot that 'dm switch' chose]
     // The id differs from `dot`, because several commands have an argument with that id.
-    #[arg(long = "dot", id = "dot_option", value_name = "DOT", global = true)]
+    #[arg(long = "dot", id = "dot_option", value_name = "DOT", global = true, help_heading = GLOBAL)]
     pub dot: Option<DotWord>,
 
     /// Print the result as a JSON document, and errors as JSON on stderr. docs/cli-json.md describes both
-    #[arg(long, global = true)]
+    #[arg(long, global = true, help_heading = GLOBAL)]
     pub json: bool,
 
     /// Show no messages but warnings and errors
-    #[arg(short, long, global = true)]
+    #[arg(short, long, global = true, help_heading = GLOBAL)]
     pub quiet: bool,
 
     /// Answer every question with yes
-    #[arg(short, long, global = true)]
+    #[arg(short, long, global = true, help_heading = GLOBAL)]
     pub yes: bool,
 
     /// How progress is shown on stderr
-    #[arg(long, value_name = "FORM", value_enum, default_value_t, global = true)]
+    #[arg(long, value_name = "FORM", value_enum, default_value_t, global = true, help_heading = GLOBAL)]
     pub progress: Progress,
 
     /// Show the requests to the node on standard error
-    #[arg(long, global = true)]
+    #[arg(long, global = true, help_heading = GLOBAL)]
     pub verbose: bool,
 }
 

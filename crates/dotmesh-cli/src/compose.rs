@@ -178,7 +178,16 @@ impl Compose {
             return Ok(());
         }
         let said = String::from_utf8_lossy(&ended.stderr).trim().to_owned();
-        let what = format!("Compose failed: {} {}", project.name, arguments.join(" "));
+        let what = format!(
+            "'{} {}' failed for project {}",
+            self.words
+                .iter()
+                .map(|word| word.to_string_lossy())
+                .collect::<Vec<_>>()
+                .join(" "),
+            arguments.join(" "),
+            project.name
+        );
         let what = match said.is_empty() {
             true => what,
             false => format!("{what}: {said}"),

@@ -400,6 +400,9 @@ impl NodeError {
     fn hint(&self) -> Option<String> {
         let hint = match self {
             Self::NoDot { .. } => "List the dots with 'dm list'.",
+            Self::Revision(RevisionError::Unknown { .. }) => {
+                "List the commits with 'dm log --all', the branches with 'dm branch', and the tags with 'dm tag'."
+            }
             Self::OtherNamespace { dot } => {
                 return Some(format!(
                     "To make a new dot, leave the namespace out: '{}'. To clone that dot from a hub and keep its name: dm clone {dot} --local-name {dot}",

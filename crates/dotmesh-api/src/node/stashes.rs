@@ -51,6 +51,9 @@ pub struct ApplyStash {
     /// Drops the stash after that.
     #[serde(default)]
     pub pop: bool,
+    /// Replaces uncommitted changes, which an undo brings back.
+    #[serde(default)]
+    pub force: bool,
     /// The state that the user saw. The request is refused if it has changed.
     #[serde(default)]
     pub expected: Option<Current>,

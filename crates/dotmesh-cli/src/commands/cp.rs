@@ -59,7 +59,8 @@ pub(super) async fn run(context: &Context, args: Args) -> Result<Copied> {
     let (dot, pieces) = context
         .on_current_dot(async |node, dot| {
             let ask = async || Ok(node.content(dot, &query).await?);
-            let pieces = fetch::with_data(context, dot, &revisions, Extent::Commit, ask).await?;
+            let pieces = fetch::with_data(context, dot, &revisions, Extent::Commit, ask).await;
+            let pieces = pieces.map_err(|error| explain(error, &query))?;
             Ok((dot.clone(), pieces))
         })
         .await?;
@@ -138,6 +139,17 @@ pub fn query(source: &str) -> ContentQuery {
     ContentQuery {
         revision,
         path: path.to_owned(),
+    }
+}
+
+/// Whoever leaves out the subdot may have meant a commit.
+fn explain(error: CliError, query: &ContentQuery) -> CliError {
+    let path = &query.path;
+    match query.revision {
+        None if error.is_not_found() && !path.contains('/') => error.hint(format!(
+            "If {path} is a commit, put a colon after it: dm cp {path}:SUBDOT/PATH HERE"
+        )),
+        _ => error,
     }
 }
 

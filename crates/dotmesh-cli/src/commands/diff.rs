@@ -58,6 +58,9 @@ pub struct Args {
     path: Option<String>,
 }
 
+/// The most files of a subdot that `dm show` lists.
+const MOST_OF_SUBDOT: usize = 20;
+
 /// The files that differ between two states.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Changes {
@@ -133,6 +136,9 @@ impl Human for Changes {
             };
             ui.warning(&format!("{more} more files differ{next}"));
         }
+        if matches!(self.form, Form::Lines | Form::Stat) {
+            tell_of_rows(ui, &self.diff);
+        }
         Ok(())
     }
 }
@@ -148,17 +154,22 @@ pub fn name_status(diff: &Diff) -> String {
 
 /// One line for each file, and the counts.
 pub fn stat(diff: &Diff) -> String {
-    let width = diff
-        .changes
-        .iter()
-        .map(|change| name(change).chars().count());
+    sizes_of(&diff.changes) + &counts_of(&diff.changes)
+}
+
+fn sizes_of(changes: &[FileChange]) -> String {
+    let width = changes.iter().map(|change| name(change).chars().count());
     let width = width.max().unwrap_or(0);
     let mut text = String::new();
-    for change in &diff.changes {
+    for change in changes {
         let _ = writeln!(text, " {:width$} | {}", name(change), sizes(change));
     }
+    text
+}
+
+fn counts_of(changes: &[FileChange]) -> String {
     let count = |kind| {
-        diff.changes
+        changes
             .iter()
             .filter(|change| change.change == kind)
             .count()
@@ -173,10 +184,39 @@ pub fn stat(diff: &Diff) -> String {
     let counts: Vec<_> = counts
         .map(|(count, word)| format!("{count} {word}"))
         .collect();
-    if !counts.is_empty() {
-        let _ = writeln!(text, " {}", counts.join(", "));
+    match counts.as_slice() {
+        [] => String::new(),
+        counts => format!(" {}\n", counts.join(", ")),
     }
-    text
+}
+
+/// Whether the list of the changed files of a subdot leaves some out.
+pub fn is_cut(diff: &Diff) -> bool {
+    let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
+    for change in &diff.changes {
+        let subdot = change.path.split('/').next().unwrap_or_default();
+        *counts.entry(subdot).or_default() += 1;
+    }
+    counts.into_values().any(|count| count > MOST_OF_SUBDOT)
+}
+
+/// Whether files of a database differ: those that PostgreSQL, MariaDB, MySQL and Redis write at each change.
+fn has_database(diff: &Diff) -> bool {
+    let is_of_database = |path: &str| {
+        let parts = ["/pg_wal/", "/appendonlydir/"];
+        let ends = ["/pg_control", "/ibdata1", "/dump.rdb", "/appendonly.aof"];
+        parts.iter().any(|part| path.contains(part)) || ends.iter().any(|end| path.ends_with(end))
+    };
+    diff.changes
+        .iter()
+        .any(|change| is_of_database(&change.path))
+}
+
+/// Tells that there is more to see than files.
+fn tell_of_rows(ui: &Ui, diff: &Diff) {
+    if has_database(diff) {
+        ui.hint("'dm diff --rows' shows what changed in the databases.");
+    }
 }
 
 /// Unified diffs of text files, and one line for every other file.
@@ -235,19 +275,30 @@ fn sizes(change: &FileChange) -> String {
     }
 }
 
-/// The changed files of each subdot with their sizes, and the counts.
+/// The changed files of each subdot with their sizes, and the counts. The files of a database are many, so of each subdot only
+/// the first are listed.
 pub fn by_subdot(diff: &Diff) -> String {
     let mut subdots: BTreeMap<&str, Vec<FileChange>> = BTreeMap::new();
     for change in &diff.changes {
-        let (subdot, _) = change.path.split_once('/').unwrap_or(("__root__", ""));
+        // A folder at the top is a subdot.
+        let subdot = match change.path.split_once('/') {
+            Some((subdot, _)) => subdot,
+            None if change.kind == FileKind::Directory => change.path.as_str(),
+            None => "__root__",
+        };
         subdots.entry(subdot).or_default().push(change.clone());
     }
     let blocks = subdots.into_iter().map(|(subdot, changes)| {
-        let part = Diff {
-            changes,
-            ..diff.clone()
+        let listed = &changes[..changes.len().min(MOST_OF_SUBDOT)];
+        let more = match changes.len() - listed.len() {
+            0 => String::new(),
+            more => format!(" … {more} more\n"),
         };
-        format!("{subdot}:\n{}", stat(&part))
+        format!(
+            "{subdot}:\n{}{more}{}",
+            sizes_of(listed),
+            counts_of(&changes)
+        )
     });
     blocks.collect::<Vec<_>>().join("\n")
 }

@@ -16,7 +16,7 @@ use tokio::sync::mpsc;
 use utoipa::ToSchema;
 
 use crate::context::Context;
-use crate::error::{CliError, Code, Result};
+use crate::error::{CliError, Code, Result, root_cause};
 use crate::fetch::{self, Extent};
 use crate::output::Human;
 use crate::ui::Ui;
@@ -187,7 +187,8 @@ fn exists(path: &Path) -> CliError {
 
 fn cannot_write(path: &Path) -> impl FnOnce(std::io::Error) -> CliError {
     let message = format!("cannot write {}", path.display());
-    move |error| CliError::io(message).caused_by(error)
+    // The error of a temporary file names that file, of which the user knows nothing.
+    move |error| CliError::io(message).because(root_cause(&error).1)
 }
 
 /// Writes the archive beside its place, so that the place never has a part of it.

@@ -107,10 +107,14 @@ impl Human for History {
             ui.hint("Make one with 'dm commit -m MESSAGE'.");
             return Ok(());
         }
+        if log.commits.is_empty() {
+            ui.status("No commit fits.");
+            return Ok(());
+        }
         let zone = TimeZone::system();
         let text = match (self.graph, self.oneline) {
             (true, true) => graph(log, |commit| line(log, commit)),
-            (true, false) => graph(log, |commit| entry(log, commit, &zone) + "\n\n"),
+            (true, false) => graph(log, |commit| entry(log, commit, &zone) + "\n"),
             (false, true) => oneline(log),
             (false, false) => full(log, &zone),
         };

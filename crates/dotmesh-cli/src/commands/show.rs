@@ -21,7 +21,8 @@ use crate::ui::Ui;
 /// Show a commit: its whole record, and what changed in each subdot
 ///
 /// The record has the author, the message, the containers with their images and mounts, the Compose project, and the version
-/// of the code. The changes are against the commit before it: 'dm diff REV^ REV' shows them line by line.
+/// of the code. The changes are against the commit before it: 'dm diff REV^ REV' shows them line by line. Of each subdot, the
+/// first 20 files are listed, and all with --name-status.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// The commit: HEAD~2, a branch, a tag, a commit's id or its first digits [default: HEAD]
@@ -83,8 +84,14 @@ impl Human for Shown {
             });
         }
         ui.page(&text, paint::log)?;
-        if let Some(changes) = changes.filter(|diff| diff.more > 0) {
-            ui.warning(&format!("{} more files changed", changes.more));
+        if let Some(changes) = changes {
+            if changes.more > 0 {
+                ui.warning(&format!("{} more files changed", changes.more));
+            }
+            if !self.name_status && diff::is_cut(changes) {
+                let id = self.commit.id.short();
+                ui.hint(&format!("'dm show --name-status {id}' lists all files."));
+            }
         }
         if self.changes_absent {
             let id = self.commit.id.short();

@@ -1,7 +1,7 @@
 //! `dm tag`
 
 use dotmesh_api::node::{DeleteTag, MakeTag, Tag};
-use dotmesh_model::{BranchName, DotName};
+use dotmesh_model::{BranchName, DotName, InvalidName};
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -23,7 +23,7 @@ pub struct Args {
     long: bool,
 
     /// Delete a tag; its commit stays, and so does the tag on hubs
-    #[arg(short, long, value_name = "TAG", conflicts_with = "name")]
+    #[arg(short, long, value_name = "TAG", conflicts_with = "name", value_parser = tag_name)]
     delete: Option<BranchName>,
 
     /// A message for the tag; each further one is a paragraph
@@ -31,12 +31,18 @@ pub struct Args {
     message: Vec<String>,
 
     /// The new tag. It can have any name that git allows, such as v1.2
-    #[arg(value_name = "NAME")]
+    #[arg(value_name = "NAME", value_parser = tag_name)]
     name: Option<BranchName>,
 
     /// The commit: HEAD~2, a branch, a tag, a commit's id or its first digits [default: HEAD]
     #[arg(value_name = "REV", requires = "name")]
     revision: Option<String>,
+}
+
+/// Parses a tag's name, which follows the grammar of branch names.
+fn tag_name(text: &str) -> std::result::Result<BranchName, String> {
+    text.parse()
+        .map_err(|error: InvalidName| error.to_string().replacen("branch name", "tag name", 1))
 }
 
 /// The tags of a dot.

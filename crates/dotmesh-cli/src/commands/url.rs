@@ -1,5 +1,7 @@
 //! `dm url`
 
+use std::collections::BTreeSet;
+
 use dotmesh_api::node::{Fork, ForkPort};
 use dotmesh_model::BranchName;
 use serde::Serialize;
@@ -51,6 +53,16 @@ impl Human for Address {
     }
 }
 
+/// The services with a published port.
+fn services(fork: &Fork) -> String {
+    let names: BTreeSet<&str> = fork
+        .ports
+        .iter()
+        .map(|port| port.service.as_str())
+        .collect();
+    names.into_iter().collect::<Vec<_>>().join(", ")
+}
+
 /// The port that is meant.
 fn choose<'a>(fork: &'a Fork, service: Option<&str>) -> Result<&'a ForkPort> {
     let ports = fork.ports.iter().filter(|port| port.protocol == "tcp");
@@ -74,7 +86,10 @@ fn choose<'a>(fork: &'a Fork, service: Option<&str>) -> Result<&'a ForkPort> {
             "service {service} of fork {} publishes no port",
             fork.branch
         ))
-        .hint("'dm env' prints all ports of the fork.")),
+        .hint(match fork.ports.is_empty() {
+            true => "No service of it does.".to_owned(),
+            false => format!("These do: {}.", services(fork)),
+        })),
         ([], None) => Err(CliError::usage(format!(
             "fork {} publishes no port",
             fork.branch

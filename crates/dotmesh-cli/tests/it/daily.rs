@@ -280,6 +280,42 @@ fn a_commit_is_shown_with_its_whole_record() {
      users-db/1 | 10 B -> 20 B
      1 modified
     ");
+    assert!(!diff::is_cut(&diff));
+}
+
+#[test]
+fn the_many_files_of_a_database_are_cut() {
+    let change = |number| FileChange {
+        path: format!("users-db/base/{number:02}"),
+        kind: FileKind::File,
+        change: ChangeKind::Added,
+        from: None,
+        before: 0,
+        after: 20,
+        unified: None,
+    };
+    let mut diff = Diff {
+        from: given::id(0xa1),
+        to: Some(given::id(0xb2)),
+        changes: (0..100).map(change).collect(),
+        more: 0,
+    };
+    // A new subdot is listed as one.
+    diff.changes.push(FileChange {
+        path: "uploads".to_owned(),
+        kind: FileKind::Directory,
+        ..change(0)
+    });
+    let text = diff::by_subdot(&diff);
+    assert!(
+        text.starts_with("uploads:\n uploads | directory\n 1 added\n"),
+        "{text}"
+    );
+    assert!(
+        text.ends_with("base/19 | 20 B\n … 80 more\n 100 added\n"),
+        "{text}"
+    );
+    assert!(diff::is_cut(&diff));
 }
 
 #[test]

@@ -47,6 +47,18 @@ pub(crate) struct State {
 }
 
 impl State {
+    /// The names of its subdots.
+    fn subdots(&self) -> Vec<String> {
+        let entries = std::fs::read_dir(self.copy.data()).into_iter().flatten();
+        let folders = entries
+            .filter_map(Result::ok)
+            .filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()));
+        let names = folders.filter_map(|entry| entry.file_name().into_string().ok());
+        let mut names: Vec<String> = names.collect();
+        names.sort();
+        names
+    }
+
     /// Copies a state, and finds its databases. Only those of the target's subdot are looked for.
     async fn open(
         node: &Node,
@@ -221,7 +233,19 @@ fn chosen<'a>(
 }
 
 /// There is no database where the user looks for one.
-fn no_store(target: Option<&Target>, stores: &[&Store], state: &str) -> NodeError {
+fn no_store(target: Option<&Target>, stores: &[&Store], state: &State) -> NodeError {
+    let subdots = state.subdots();
+    if let Some(target) = target
+        && !subdots.contains(&target.subdot)
+        && !subdots.is_empty()
+    {
+        let message = format!("{} has no subdot {}", state.name, target.subdot);
+        let error = ErrorBody::new(ErrorCode::NotFound, message);
+        return error
+            .hint(format!("It has these: {}.", subdots.join(", ")))
+            .into();
+    }
+    let state = &state.name;
     let place = match target {
         None => String::new(),
         Some(target) if target.below.is_empty() => format!(" in subdot {}", target.subdot),

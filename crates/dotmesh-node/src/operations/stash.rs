@@ -116,8 +116,12 @@ pub(crate) async fn apply(
             head,
         });
     }
-    let hint = "Stash them first with 'dm stash', or commit them with 'dm commit'.";
-    let unchanged = refuse_dirty(node, &view, &branch, hint).await?;
+    let hint = "Stash them first with 'dm stash', or commit them with 'dm commit'. If only a database wrote them at its start, \
+                replace them with --force: 'dm undo' brings them back.";
+    let unchanged = match request.force {
+        true => None,
+        false => Some(refuse_dirty(node, &view, &branch, hint).await?),
+    };
     refuse_pinned(node, &view).await?;
     let manner = Manner::new(&request.wait, tell);
     let mut change = BringBack {
@@ -209,7 +213,8 @@ struct BringBack<'a> {
     stash: StashId,
     /// Whether the stash is dropped, too.
     drops: bool,
-    unchanged: Unchanged,
+    /// `None` if changes are replaced.
+    unchanged: Option<Unchanged>,
     /// The operation in the dot's log.
     made: Option<Made>,
 }
@@ -232,7 +237,9 @@ impl Change for BringBack<'_> {
     }
 
     async fn apply(&mut self) -> Result<(), NodeError> {
-        self.unchanged.refuse_more(self.node, self.view).await?;
+        if let Some(unchanged) = &self.unchanged {
+            unchanged.refuse_more(self.node, self.view).await?;
+        }
         let what = format!("stash brought back to branch {}", self.view.here);
         let start = Start::Stash(self.stash);
         let mut steps = vec![replace(self.view, start)];

@@ -259,7 +259,14 @@ async fn wrong_usage_is_told_from_failure() -> Result<()> {
         .await;
     node.refuses("dm reset ''", 1, &["does not name a commit"])
         .await;
-    node.refuses("dm log gone", 1, &["No commits match gone"])
+    node.refuses("dm log gone", 1, &["No commits match gone", "dm log --all"])
+        .await;
+    node.refuses("dm tag 'a b'", 2, &["invalid tag name 'a b'"])
+        .await;
+    node.refuses("dm cp HEAD /tmp/x", 1, &["dm cp HEAD:SUBDOT/PATH"])
+        .await;
+    let closed = "dm clone http://127.0.0.1:1/alice/app";
+    node.refuses(closed, 3, &["127.0.0.1:1: tcp", "that the hub runs"])
         .await;
     node.refuses("dm mount gone /tmp/m", 1, &["gone", "--create"])
         .await;

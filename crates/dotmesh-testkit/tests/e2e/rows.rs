@@ -126,6 +126,8 @@ async fn the_states_of_the_tutorial_are_told_by_rows() -> Result<()> {
     node.log_in("georgina").await;
     let now = node.ok("dm diff --rows").await;
     has(&now, &["1 row added", "georgina"]);
+    node.says_no("dm rows HEAD gone", &["has no subdot gone", "users-db"])
+        .await;
     node.says_no("dm rows HEAD uploads", &["no database in subdot uploads"])
         .await;
     node.says_no(

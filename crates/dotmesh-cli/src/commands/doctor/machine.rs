@@ -38,6 +38,14 @@ pub struct Machine {
     pub compose: Option<String>,
 }
 
+/// The version of Docker's plugin, else that of the program of its own.
+async fn compose_version() -> Option<String> {
+    match words("docker", &["compose", "version", "--short"]).await {
+        None => words("docker-compose", &["version", "--short"]).await,
+        version => version,
+    }
+}
+
 impl Machine {
     /// Looks around.
     pub async fn look(context: &Context, daemon_runs: bool) -> Self {
@@ -50,7 +58,7 @@ impl Machine {
         let (docker, engine, compose, btrfs) = tokio::join!(
             words("docker", &docker),
             words("docker", &engine),
-            words("docker", &["compose", "version", "--short"]),
+            compose_version(),
             has_btrfs(),
         );
         let (is_member, group) = group(context.environment.user.as_deref());
@@ -125,8 +133,12 @@ impl Machine {
         };
         let compose = match &self.compose {
             Some(version) => Finding::ok("compose", format!("version {version}")),
-            None => Finding::warn("compose", "the plugin 'docker compose' is missing").advice(
-                "Apps with a Compose file need it: see https://docs.docker.com/compose/install/.",
+            None => Finding::warn(
+                "compose",
+                "there is neither the plugin 'docker compose' nor the program 'docker-compose'",
+            )
+            .advice(
+                "Apps with a Compose file need one: see https://docs.docker.com/compose/install/.",
             ),
         };
         vec![docker, compose]

@@ -92,12 +92,15 @@ pub fn render(log: &Operations, zone: &TimeZone) -> String {
         let _ = write!(text, "\n{}", aligned(&rows));
     }
     let budget = &log.budget;
+    let used = match budget.used {
+        0 => "nothing is used yet".to_owned(),
+        used => format!("about {} are used", format_size(used)),
+    };
     let _ = writeln!(
         text,
-        "\nKept for {}, at most {} over all dots; about {} are used.",
+        "\nKept for {}, at most {} over all dots; {used}.",
         time(budget.seconds),
         format_size(budget.bytes),
-        format_size(budget.used)
     );
     text
 }

@@ -58,6 +58,10 @@ pub(super) async fn send(
         if known.is_some() {
             continue;
         }
+        context.ui.status(&format!(
+            "The push is done. Reading the databases of {} for the hub …",
+            commit.short()
+        ));
         let read = tokio::time::timeout(PATIENCE, summary(node, local, commit, what));
         let short = commit.short();
         let Ok(read) = read.await else {

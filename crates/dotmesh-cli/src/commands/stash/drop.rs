@@ -44,6 +44,7 @@ impl Human for Dropped {
     fn show(&self, ui: &Ui) -> Result<()> {
         let stash = describe(&self.stash);
         ui.status(&format!("Dropped the stash: {stash}"));
+        ui.status("'dm undo' brings it back");
         Ok(())
     }
 }

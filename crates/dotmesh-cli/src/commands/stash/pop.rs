@@ -14,12 +14,16 @@ use crate::ui::Ui;
 
 /// Bring the changes of a stash back, and drop the stash
 ///
-/// The branch must be at the commit that the stash was made at, and have no uncommitted changes.
+/// The branch must be at the commit that the stash was made at, and have no uncommitted changes. --force replaces them.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// The stash, as 'dm stash list' names it
     #[arg(value_name = "STASH", default_value = "stash@{0}")]
     stash: Place,
+
+    /// Replace uncommitted changes, such as those that a database wrote at its start; 'dm undo' brings them back
+    #[arg(short, long)]
+    force: bool,
 
     #[command(flatten)]
     wait: WaitArgs,
@@ -46,6 +50,7 @@ pub(super) async fn run(context: &Context, args: Args, pop: bool) -> Result<Appl
             let apply = ApplyStash {
                 id: stash.id,
                 pop,
+                force: args.force,
                 // Another terminal may check out another branch meanwhile.
                 expected: Some(node.current(dot).await?),
                 wait: (&args.wait).into(),

@@ -48,7 +48,7 @@ pub(crate) async fn start(node: Node, at: At, request: DiffRows) -> Result<Respo
     let pairs = pairs(&states, target.as_ref());
     if pairs.is_empty() {
         let all: Vec<_> = states.0.stores.iter().chain(&states.1.stores).collect();
-        return Err(no_store(target.as_ref(), &all, &states.1.name));
+        return Err(no_store(target.as_ref(), &all, &states.1));
     }
     let (sender, answer) = mpsc::channel(16);
     let (lines, states) = (Lines { sender }, Arc::clone(&states));

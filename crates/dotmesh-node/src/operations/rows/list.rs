@@ -26,7 +26,7 @@ pub(crate) async fn start(node: Node, at: At, request: ListRows) -> Result<Respo
     let stores = chosen(&state.stores, target.as_ref());
     if stores.is_empty() {
         let all: Vec<_> = state.stores.iter().collect();
-        return Err(no_store(target.as_ref(), &all, &state.name));
+        return Err(no_store(target.as_ref(), &all, &state));
     }
     let (sender, lines) = mpsc::channel(16);
     tokio::spawn(async move {

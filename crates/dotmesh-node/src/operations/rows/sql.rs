@@ -29,7 +29,7 @@ pub(super) async fn find_database(
     let mut stores = chosen(&state.stores, target.as_ref());
     let Some((store, (database, table))) = stores.pop() else {
         let all: Vec<_> = state.stores.iter().collect();
-        return Err(no_store(target.as_ref(), &all, &state.name));
+        return Err(no_store(target.as_ref(), &all, &state));
     };
     if let Some((other, _)) = stores.first() {
         let message = format!("{named} has several databases");

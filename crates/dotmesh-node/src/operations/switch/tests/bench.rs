@@ -230,9 +230,19 @@ impl Bench {
     }
 
     pub(super) async fn apply(&self, pop: bool) -> Result<Switched, NodeError> {
+        self.bring_back(pop, false).await
+    }
+
+    /// Pops a stash, and replaces uncommitted changes.
+    pub(super) async fn force_pop(&self) -> Result<Switched, NodeError> {
+        self.bring_back(true, true).await
+    }
+
+    async fn bring_back(&self, pop: bool, force: bool) -> Result<Switched, NodeError> {
         let request = ApplyStash {
             id: self.stashes().await.remove(0).id,
             pop,
+            force,
             expected: None,
             wait: wait(),
         };

@@ -67,6 +67,22 @@ async fn changes_are_put_aside_and_brought_back() {
     assert_eq!(bench.read("master", CHANGED), None);
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_forced_pop_replaces_changes_and_an_undo_brings_them_back() {
+    let bench = bench().await;
+    bench.write("master", CHANGED, "one");
+    bench.stash().await.unwrap();
+    bench.write("master", CHANGED, "two");
+    let refused = bench.pop().await.unwrap_err();
+    assert!(matches!(refused, NodeError::Dirty { .. }), "{refused}");
+    bench.force_pop().await.unwrap();
+    assert_eq!(seen(&bench).as_deref(), Some("one"));
+    assert!(bench.stashes().await.is_empty());
+    undo(&bench).await.unwrap();
+    assert_eq!(seen(&bench).as_deref(), Some("two"));
+    assert_eq!(bench.stashes().await.len(), 1);
+}
+
 /// A file of Redis with one key, as it is written at some second.
 fn dump(second: u8, value: u8) -> Vec<u8> {
     let mut file = b"REDIS0011\xFA\x05ctime\xC0".to_vec();

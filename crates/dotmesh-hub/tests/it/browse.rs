@@ -39,7 +39,7 @@ const ALL: DiffLimits = DiffLimits {
 };
 
 /// The objects of a folder, with the root last.
-async fn seal(folder: &Path) -> Files {
+pub(crate) async fn seal(folder: &Path) -> Files {
     let mut objects = MemoryObjects::default();
     let sealed = seal_directory(folder, None, None, &mut objects, &Arc::default())
         .await

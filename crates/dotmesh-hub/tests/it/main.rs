@@ -28,6 +28,7 @@ mod cli;
 mod connectivity;
 mod cuts;
 mod damage;
+mod database_files;
 mod databases;
 mod deltas;
 mod device_logins;

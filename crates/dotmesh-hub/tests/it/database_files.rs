@@ -64,7 +64,6 @@ async fn files_of_a_database_are_one_line_of_a_comparison() {
     let mut stage = Stage::new().await;
     let put = |stage: &Stage, text: &[u8]| {
         let files: &[(&str, &[u8])] = &[
-            ("pg/PG_VERSION", b"15\n"),
             ("pg/base/5/16384", text),
             ("pg/base/5/notes.txt", text),
             ("pg/global/pg_control", text),
@@ -73,6 +72,7 @@ async fn files_of_a_database_are_one_line_of_a_comparison() {
         ];
         write(stage.folder.path(), files);
     };
+    write(stage.folder.path(), &[("pg/PG_VERSION", b"15\n")]);
     put(&stage, b"one\n");
     let first = stage.push().await;
     put(&stage, b"two\n");

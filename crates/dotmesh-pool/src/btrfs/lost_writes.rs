@@ -82,11 +82,12 @@ impl Flush {
         const AMPLE: u64 = 64 << 20;
         if free < LITTLE {
             self.was_full.store(true, Ordering::Relaxed);
-        } else if free > AMPLE && self.was_full.swap(false, Ordering::Relaxed) {
-            if let Err(error) = self.flush() {
-                tracing::warn!(error = %error.with_causes(), "what programs wrote to the full disk is not on it yet");
-                self.was_full.store(true, Ordering::Relaxed);
-            }
+        } else if free > AMPLE
+            && self.was_full.swap(false, Ordering::Relaxed)
+            && let Err(error) = self.flush()
+        {
+            tracing::warn!(error = %error.with_causes(), "what programs wrote to the full disk is not on it yet");
+            self.was_full.store(true, Ordering::Relaxed);
         }
     }
 }

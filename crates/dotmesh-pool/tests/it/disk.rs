@@ -281,16 +281,22 @@ async fn refused(disk: &Disk) -> (PathBuf, Vec<u8>) {
     disk.world.create_dot(&disk.pool).await;
     let file = disk.world.subdot(&disk.pool).await.join("rows");
     let written = noise(1, 40 << 20);
-    std::fs::write(&file, &written).unwrap();
+    std::fs::write(&file, &written).expect("a call that works");
     disk.world.commit(&disk.pool, 1).await;
     disk.fill(disk.free());
     let more = noise(2, 10 << 20);
-    let mut opened = File::options().append(true).open(&file).unwrap();
-    opened.write_all(&more).unwrap();
-    let synced = opened.sync_data().unwrap_err();
+    let mut opened = File::options()
+        .append(true)
+        .open(&file)
+        .expect("a call that works");
+    opened.write_all(&more).expect("a call that works");
+    let synced = opened.sync_data().expect_err("a full disk");
     assert_eq!(synced.kind(), ErrorKind::StorageFull);
     let all = [written, more].concat();
-    assert!(std::fs::read(&file).unwrap() == all, "programs see it");
+    assert!(
+        std::fs::read(&file).expect("a call that works") == all,
+        "programs see it"
+    );
     (file, all)
 }
 
@@ -306,9 +312,9 @@ fn noise(seed: u32, bytes: usize) -> Vec<u8> {
 
 /// The content that a restart of the machine would leave.
 fn read_from_disk(path: &Path) -> Vec<u8> {
-    let file = File::open(path).unwrap();
-    rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::DontNeed).unwrap();
-    std::fs::read(path).unwrap()
+    let file = File::open(path).expect("a call that works");
+    rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::DontNeed).expect("a call that works");
+    std::fs::read(path).expect("a call that works")
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -257,8 +257,8 @@ fn a_machine_where_nothing_works() {
           Restart the daemon: 'sudo systemctl restart dotmeshd'.
     warn  docker   client 27.1; the Engine does not answer you
           Start it with 'sudo systemctl start docker'. If it runs, you may lack the group docker.
-    warn  compose  the plugin 'docker compose' is missing
-          Apps with a Compose file need it: see https://docs.docker.com/compose/install/.
+    warn  compose  there is neither the plugin 'docker compose' nor the program 'docker-compose'
+          Apps with a Compose file need one: see https://docs.docker.com/compose/install/.
     FAIL  hub      team: connection refused
           Is the address right ('dm remote -v'), and does the hub run? Behind a proxy, see 'proxies' below.
     warn  hub      team: https://hub.example.com, version $VERSION, as alice; its clock is 7200 s behind this machine's

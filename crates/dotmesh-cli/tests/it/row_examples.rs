@@ -3,14 +3,14 @@
 use dotmesh_cli::commands::diff::rows::{Form, RowChanges, summary, whole};
 use dotmesh_cli::commands::{rows, sql};
 use dotmesh_rows::model::{
-    Cell, Column, Counts, DiffEvent, Fate, Kind, RowChange, RowKey, Store, TableChange, TableName,
-    TableSize,
+    Cell, Column, Counts, DatabaseKind, DiffEvent, Fate, RowChange, RowKey, Store, TableChange,
+    TableName, TableSize,
 };
 
 use crate::given::{id, name};
 use crate::json::Example;
 
-fn store(subdot: &str, kind: Kind, version: &str) -> Store {
+fn store(subdot: &str, kind: DatabaseKind, version: &str) -> Store {
     Store {
         subdot: subdot.to_owned(),
         path: String::new(),
@@ -53,7 +53,7 @@ fn changes() -> RowChanges {
         form: Form::Rows,
     };
     let users = TableChange {
-        store: store("users-db", Kind::Postgres, "15"),
+        store: store("users-db", DatabaseKind::Postgres, "15"),
         name: table("postgres", "public", "users"),
         fate: Fate::Kept,
         key: RowKey::Primary(names(&["id"])),
@@ -63,7 +63,7 @@ fn changes() -> RowChanges {
     };
     let user = |id: i64, name: &str| vec![Cell::Integer(id), text(name), Cell::Null];
     let clicks = TableChange {
-        store: store("clicks-db", Kind::Redis, ""),
+        store: store("clicks-db", DatabaseKind::Redis, ""),
         name: table("0", "", "whales"),
         fate: Fate::Kept,
         key: RowKey::Primary(names(&["key"])),
@@ -111,7 +111,7 @@ fn contents() -> rows::Contents {
         dot: name("mobycounter_app"),
         revision: "many-users".to_owned(),
         tables: vec![TableSize {
-            store: store("users-db", Kind::Postgres, "15"),
+            store: store("users-db", DatabaseKind::Postgres, "15"),
             name: table("postgres", "public", "users"),
             rows: Some(11),
             bytes: 49_152,
@@ -125,7 +125,7 @@ fn contents() -> rows::Contents {
             key: RowKey::Primary(names(&["id"])),
         }],
         rows: Some(rows::TableContent {
-            store: store("users-db", Kind::Postgres, "15"),
+            store: store("users-db", DatabaseKind::Postgres, "15"),
             name: table("postgres", "public", "users"),
             columns: names(&["id", "username"]),
             rows: vec![vec![Cell::Integer(1), text("user1")]],

@@ -106,7 +106,7 @@ pub(crate) async fn read_key(context: &Context) -> Result<SavedApiKey> {
 /// Tells that the new remote was selected because it is the first.
 pub(crate) fn tell_first(ui: &Ui, first: bool) {
     if first {
-        ui.status("Commands that name no remote use it.");
+        ui.status("Automatically switched to first remote.");
     }
 }
 

@@ -1,7 +1,8 @@
 //! Checks what only this project requires: the first line of each file, the direction of dependencies, that each
-//! dependency is used, sizes, and the style of Markdown.
+//! dependency is used, sizes, names of public types, and the style of Markdown.
 
 mod layers;
+mod names;
 mod prose;
 mod unused;
 
@@ -130,6 +131,7 @@ pub(crate) fn run() -> Result<()> {
     let mut problems = Vec::new();
     let files = tracked_files()?;
     layers::check(&files, &mut problems)?;
+    names::check(&files, &mut problems)?;
     for file in &files {
         if file.extension().is_some_and(|kind| kind == "rs") {
             check_source(file, &mut problems)?;

@@ -2,7 +2,7 @@
 
 use crate::client::{Client, Run};
 use crate::error::RowsError;
-use crate::model::{Cell, Kind, Store, Table, TableName};
+use crate::model::{Cell, DatabaseKind, Store, Table, TableName};
 use crate::{mysql, postgres, redis, sqlite};
 
 /// The folder in the container where the copy of the data is.
@@ -101,11 +101,11 @@ pub trait Adapter: Send + Sync {
 /// How the server of a store is started, with its data in [`DATA`].
 pub fn recipe(store: &Store) -> Recipe {
     match store.kind {
-        Kind::Postgres => postgres::recipe(&store.version),
-        Kind::Mariadb | Kind::Mysql => mysql::recipe(store.kind),
-        Kind::Redis => redis::recipe(),
+        DatabaseKind::Postgres => postgres::recipe(&store.version),
+        DatabaseKind::Mariadb | DatabaseKind::Mysql => mysql::recipe(store.kind),
+        DatabaseKind::Redis => redis::recipe(),
         // The client opens the file itself.
-        Kind::Sqlite => Recipe {
+        DatabaseKind::Sqlite => Recipe {
             script: String::new(),
             wait: Run::default(),
         },
@@ -115,9 +115,11 @@ pub fn recipe(store: &Store) -> Recipe {
 /// An adapter for a store, whose server answers by now.
 pub fn adapter(store: &Store, client: Box<dyn Client>) -> Result<Box<dyn Adapter>, RowsError> {
     Ok(match store.kind {
-        Kind::Postgres => Box::new(postgres::Postgres::connect(client, &store.version)?),
-        Kind::Mariadb | Kind::Mysql => Box::new(mysql::Mysql::new(client, store.kind)),
-        Kind::Redis => Box::new(redis::Redis::new(client)),
-        Kind::Sqlite => Box::new(sqlite::Sqlite::new(client)),
+        DatabaseKind::Postgres => Box::new(postgres::Postgres::connect(client, &store.version)?),
+        DatabaseKind::Mariadb | DatabaseKind::Mysql => {
+            Box::new(mysql::Mysql::new(client, store.kind))
+        }
+        DatabaseKind::Redis => Box::new(redis::Redis::new(client)),
+        DatabaseKind::Sqlite => Box::new(sqlite::Sqlite::new(client)),
     })
 }

@@ -7,7 +7,8 @@ use crate::blocks::Blocks;
 use crate::error::RowsError;
 use crate::merge::{Differ, merge};
 use crate::model::{
-    Cell, Counts, DiffEvent, Fate, Kind, RowChange, RowKey, Store, Table, TableChange, TableName,
+    Cell, Counts, DatabaseKind, DiffEvent, Fate, RowChange, RowKey, Store, Table, TableChange,
+    TableName,
 };
 use crate::schema;
 
@@ -303,7 +304,7 @@ struct Plan {
 }
 
 impl Plan {
-    fn of(kind: Kind, old: Option<&Table>, new: Option<&Table>) -> Self {
+    fn of(kind: DatabaseKind, old: Option<&Table>, new: Option<&Table>) -> Self {
         let names = |table: &Table| {
             table
                 .columns
@@ -320,12 +321,12 @@ impl Plan {
             let table = new.or(old).cloned().unwrap_or_default();
             let columns = names(&table);
             let ddl = match (kind, fate) {
-                (Kind::Redis, _) => Vec::new(),
+                (DatabaseKind::Redis, _) => Vec::new(),
                 (_, Fate::Created) => schema::create(kind, &table),
                 _ => schema::drop(kind, &table),
             };
             return Self {
-                fate: if kind == Kind::Redis {
+                fate: if kind == DatabaseKind::Redis {
                     Fate::Kept
                 } else {
                     fate

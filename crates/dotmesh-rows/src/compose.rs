@@ -321,7 +321,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::model::Kind;
+    use crate::model::DatabaseKind;
 
     type State = BTreeMap<i64, i64>;
 
@@ -330,7 +330,7 @@ mod tests {
             store: Store {
                 subdot: "db".to_owned(),
                 path: String::new(),
-                kind: Kind::Postgres,
+                kind: DatabaseKind::Postgres,
                 version: "15".to_owned(),
             },
             name: TableName {

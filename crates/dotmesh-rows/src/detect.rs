@@ -7,7 +7,7 @@ use std::os::unix::ffi::OsStrExt as _;
 
 use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, ResolveFlags};
 
-use crate::model::{Kind, Store};
+use crate::model::{DatabaseKind, Store};
 
 /// How deep folders are searched, and how many entries in all.
 const DEEPEST: usize = 32;
@@ -15,7 +15,7 @@ const MOST_ENTRIES: usize = 2_000_000;
 
 /// The databases of a subdot.
 #[derive(Debug, Default)]
-pub struct Found {
+pub struct Detected {
     /// The databases, sorted by path.
     pub stores: Vec<Store>,
     /// Whether the folder has more entries than are searched.
@@ -23,10 +23,10 @@ pub struct Found {
 }
 
 /// Finds the databases below an open folder, which is the folder of a subdot.
-pub fn detect(folder: &impl AsFd, subdot: &str) -> std::io::Result<Found> {
+pub fn detect(folder: &impl AsFd, subdot: &str) -> std::io::Result<Detected> {
     let mut search = Search {
         subdot,
-        found: Found::default(),
+        found: Detected::default(),
         entries: 0,
     };
     let top = open_folder(folder, b".")?;
@@ -55,12 +55,12 @@ fn open_folder(folder: &impl AsFd, name: &[u8]) -> std::io::Result<OwnedFd> {
 
 struct Search<'a> {
     subdot: &'a str,
-    found: Found,
+    found: Detected,
     entries: usize,
 }
 
 impl Search<'_> {
-    fn add(&mut self, path: &str, kind: Kind, version: String) {
+    fn add(&mut self, path: &str, kind: DatabaseKind, version: String) {
         self.found.stores.push(Store {
             subdot: self.subdot.to_owned(),
             path: path.to_owned(),
@@ -103,7 +103,7 @@ impl Search<'_> {
         if has("PG_VERSION", false) && has("global", true) && has("base", true) {
             let version = first_bytes(folder, "PG_VERSION", 16);
             let version = String::from_utf8_lossy(&version).trim().to_owned();
-            self.add(path, Kind::Postgres, version);
+            self.add(path, DatabaseKind::Postgres, version);
             return Ok(());
         }
         if has("ibdata1", false) && has("mysql", true) {
@@ -119,14 +119,14 @@ impl Search<'_> {
             let first = first_bytes(folder, name, 16);
             let inner = join(path, name);
             if first == b"SQLite format 3\0" {
-                self.add(&inner, Kind::Sqlite, String::new());
+                self.add(&inner, DatabaseKind::Sqlite, String::new());
             }
             // A file that Redis is still writing is none of its database yet.
             has_redis |= first.starts_with(b"REDIS00") && !name.starts_with("temp-");
             has_redis |= name.ends_with(".aof") && first.starts_with(b"*");
         }
         if has_redis {
-            self.add(path, Kind::Redis, String::new());
+            self.add(path, DatabaseKind::Redis, String::new());
         }
         for (name, is_folder) in &files {
             let is_own = has_redis && name == "appendonlydir";
@@ -158,24 +158,24 @@ fn first_bytes(folder: &OwnedFd, name: &str, count: u64) -> Vec<u8> {
 }
 
 /// Both write the same names. What only one of them writes decides.
-fn mysql(folder: &OwnedFd, has: &dyn Fn(&str, bool) -> bool) -> (Kind, String) {
+fn mysql(folder: &OwnedFd, has: &dyn Fn(&str, bool) -> bool) -> (DatabaseKind, String) {
     for name in ["mariadb_upgrade_info", "mysql_upgrade_info"] {
         let text = String::from_utf8_lossy(&first_bytes(folder, name, 64))
             .trim()
             .to_owned();
         if text.to_lowercase().contains("maria") {
             let version = text.split('-').next().unwrap_or_default();
-            return (Kind::Mariadb, version.to_owned());
+            return (DatabaseKind::Mariadb, version.to_owned());
         }
     }
     if has("aria_log_control", false) {
-        return (Kind::Mariadb, String::new());
+        return (DatabaseKind::Mariadb, String::new());
     }
     let version = match has("mysql.ibd", false) {
         true => history_version(folder).unwrap_or_else(|| "8".to_owned()),
         false => String::new(),
     };
-    (Kind::Mysql, version)
+    (DatabaseKind::Mysql, version)
 }
 
 /// The version that wrote last. MySQL keeps this history from version 8.4 on.

@@ -2,7 +2,7 @@
 
 use std::io;
 
-use crate::model::Kind;
+use crate::model::DatabaseKind;
 
 /// A failure, in words for people.
 #[derive(Debug, thiserror::Error)]
@@ -20,7 +20,7 @@ pub enum RowsError {
     #[error("{}'s client answers in a form that is not known: {what}", kind.name())]
     Output {
         /// The kind of database.
-        kind: Kind,
+        kind: DatabaseKind,
         /// What was read.
         what: String,
     },

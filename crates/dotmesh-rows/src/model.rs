@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
-pub enum Kind {
+pub enum DatabaseKind {
     /// PostgreSQL.
     Postgres,
     /// MariaDB.
@@ -22,7 +22,7 @@ pub enum Kind {
     Sqlite,
 }
 
-impl Kind {
+impl DatabaseKind {
     /// Its name for people.
     pub fn name(self) -> &'static str {
         match self {
@@ -44,7 +44,7 @@ pub struct Store {
     /// The folder in the subdot, or the file of SQLite. Empty if it is the subdot's own folder.
     pub path: String,
     /// The kind.
-    pub kind: Kind,
+    pub kind: DatabaseKind,
     /// The version of the format, such as `15` of PostgreSQL. Empty if the files do not tell.
     pub version: String,
 }
@@ -63,7 +63,8 @@ impl Store {
         let kinds = (self.kind, other.kind);
         let similar = matches!(
             kinds,
-            (Kind::Mariadb, Kind::Mysql) | (Kind::Mysql, Kind::Mariadb)
+            (DatabaseKind::Mariadb, DatabaseKind::Mysql)
+                | (DatabaseKind::Mysql, DatabaseKind::Mariadb)
         );
         self.subdot == other.subdot
             && self.path == other.path
@@ -382,14 +383,14 @@ impl DatabaseSummary {
 
 /// A part of the databases of a state: `SUBDOT[/PATH][/DATABASE[/TABLE]]`.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Target {
+pub struct DatabasePath {
     /// The subdot.
     pub subdot: String,
     /// What is below it.
     pub below: String,
 }
 
-impl Target {
+impl DatabasePath {
     /// Parses it. `None` if there is no subdot.
     pub fn parse(text: &str) -> Option<Self> {
         let (subdot, below) = text.split_once('/').unwrap_or((text, ""));
@@ -415,11 +416,11 @@ impl Target {
             false => match self.below.strip_prefix(&prefix) {
                 Some(rest) => rest,
                 // The folder of a server may be left out.
-                None if store.kind != Kind::Sqlite => self.below.as_str(),
+                None if store.kind != DatabaseKind::Sqlite => self.below.as_str(),
                 None => return None,
             },
         };
-        if store.kind == Kind::Sqlite {
+        if store.kind == DatabaseKind::Sqlite {
             return Some((None, Some(rest.to_owned())));
         }
         Some(match rest.split_once('/') {
@@ -433,7 +434,7 @@ impl Target {
 mod tests {
     use super::*;
 
-    fn store(path: &str, kind: Kind) -> Store {
+    fn store(path: &str, kind: DatabaseKind) -> Store {
         Store {
             subdot: "db".to_owned(),
             path: path.to_owned(),
@@ -445,9 +446,9 @@ mod tests {
     #[test]
     fn a_target_names_a_store_a_database_or_a_table() {
         let within =
-            |text: &str, store: &Store| Target::parse(text).expect("a target").within(store);
+            |text: &str, store: &Store| DatabasePath::parse(text).expect("a target").within(store);
         let text = |text: &str| Some(text.to_owned());
-        let postgres = store("", Kind::Postgres);
+        let postgres = store("", DatabaseKind::Postgres);
         assert_eq!(within("db", &postgres), Some((None, None)));
         assert_eq!(within("db/shop", &postgres), Some((text("shop"), None)));
         assert_eq!(
@@ -455,7 +456,7 @@ mod tests {
             Some((text("shop"), text("a/b")))
         );
         assert_eq!(within("other", &postgres), None);
-        let deep = store("17/data", Kind::Postgres);
+        let deep = store("17/data", DatabaseKind::Postgres);
         assert_eq!(within("db/17/data", &deep), Some((None, None)));
         assert_eq!(within("db/17", &deep), Some((None, None)));
         assert_eq!(
@@ -463,7 +464,7 @@ mod tests {
             Some((text("shop"), text("t")))
         );
         assert_eq!(within("db/shop/t", &deep), Some((text("shop"), text("t"))));
-        let sqlite = store("app/main.db", Kind::Sqlite);
+        let sqlite = store("app/main.db", DatabaseKind::Sqlite);
         assert_eq!(
             within("db/app/main.db/users", &sqlite),
             Some((None, text("users")))

@@ -6,16 +6,16 @@ use crate::adapter::{Adapter, DATA, Recipe, Row, Rows, Scan};
 use crate::client::{Client, Run, whole};
 use crate::error::RowsError;
 use crate::lines::{Field, Lines};
-use crate::model::{Cell, Column, Kind, RowKey, Table, TableName};
+use crate::model::{Cell, Column, DatabaseKind, RowKey, Table, TableName};
 use crate::render::{identifier, literal};
 
 /// Databases of the server itself.
 const OWN: &str = "('information_schema', 'mysql', 'performance_schema', 'sys')";
 
 /// The script that starts the server. It reads no configuration, and loads no plugins and functions of the data.
-pub(crate) fn recipe(kind: Kind) -> Recipe {
+pub(crate) fn recipe(kind: DatabaseKind) -> Recipe {
     let own = match kind {
-        Kind::Mysql => "--loose-persisted-globals-load=OFF --loose-mysqlx=OFF",
+        DatabaseKind::Mysql => "--loose-persisted-globals-load=OFF --loose-mysqlx=OFF",
         _ => "",
     };
     let script = format!(
@@ -49,7 +49,7 @@ exec "$server" --no-defaults --datadir="$d" --tmpdir="$d/.dotmesh-tmp" --socket=
 /// A server on a copy.
 pub(crate) struct Mysql {
     client: Box<dyn Client>,
-    kind: Kind,
+    kind: DatabaseKind,
 }
 
 /// How a column is read.
@@ -73,7 +73,7 @@ fn form(kind: &str) -> Form {
 }
 
 impl Mysql {
-    pub(crate) fn new(client: Box<dyn Client>, kind: Kind) -> Self {
+    pub(crate) fn new(client: Box<dyn Client>, kind: DatabaseKind) -> Self {
         Self { client, kind }
     }
 
@@ -156,7 +156,7 @@ fn unescaped(expression: &str) -> String {
 }
 
 fn text(text: &str) -> String {
-    literal(Kind::Mysql, &Cell::Text(text.to_owned())).unwrap_or_default()
+    literal(DatabaseKind::Mysql, &Cell::Text(text.to_owned())).unwrap_or_default()
 }
 
 impl Adapter for Mysql {
@@ -192,7 +192,7 @@ impl Adapter for Mysql {
         }
         // MariaDB writes defaults as they stand in a statement, and MySQL writes the bare texts.
         let default = match self.kind {
-            Kind::Mysql => {
+            DatabaseKind::Mysql => {
                 "IF(extra LIKE '%DEFAULT_GENERATED%' OR column_type LIKE 'bit%' OR column_default LIKE '0x%', \
                  column_default, QUOTE(column_default))"
             }
@@ -230,7 +230,8 @@ impl Adapter for Mysql {
                 rest.push("NOT NULL".to_owned());
             }
             if !default.is_empty() && default != "NULL" {
-                let is_formula = self.kind == Kind::Mysql && extra.contains("DEFAULT_GENERATED");
+                let is_formula =
+                    self.kind == DatabaseKind::Mysql && extra.contains("DEFAULT_GENERATED");
                 rest.push(
                     match is_formula && !default.starts_with("CURRENT_TIMESTAMP") {
                         true => format!("DEFAULT ({})", unescaped(&default)),
@@ -472,7 +473,7 @@ struct Index {
 }
 
 impl Index {
-    fn statement(&self, kind: Kind) -> (String, String) {
+    fn statement(&self, kind: DatabaseKind) -> (String, String) {
         let named = |name: &String| match name.is_empty() {
             true => "(…)".to_owned(),
             false => identifier(kind, name),

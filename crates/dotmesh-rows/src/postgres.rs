@@ -6,7 +6,7 @@ use crate::adapter::{Adapter, DATA, Recipe, Row, Rows, Scan};
 use crate::client::{Client, Run, whole};
 use crate::error::RowsError;
 use crate::lines::{Field, Lines};
-use crate::model::{Cell, Column, Kind, RowKey, Table, TableName};
+use crate::model::{Cell, Column, DatabaseKind, RowKey, Table, TableName};
 use crate::render::identifier;
 
 mod authid;
@@ -163,7 +163,7 @@ impl Postgres {
 
     /// The columns of a table that people wrote about, and how each is read.
     fn query(table: &Table, scan: &Scan) -> (String, usize) {
-        let named = |name: &String| identifier(Kind::Postgres, name);
+        let named = |name: &String| identifier(DatabaseKind::Postgres, name);
         let kind_of = |name: &String| {
             let column = table.columns.iter().find(|column| column.name == *name);
             column.map_or("", |column| column.kind.as_str())
@@ -197,8 +197,8 @@ impl Postgres {
         };
         let name = format!(
             "{}.{}",
-            identifier(Kind::Postgres, &table.name.schema),
-            identifier(Kind::Postgres, &table.name.table)
+            identifier(DatabaseKind::Postgres, &table.name.schema),
+            identifier(DatabaseKind::Postgres, &table.name.table)
         );
         let only = if table.place.contains('\n') {
             ""
@@ -341,8 +341,8 @@ impl Adapter for Postgres {
             };
             let (schema, name) = (&table.name.schema, &table.name.table);
             let (schema, name) = (
-                identifier(Kind::Postgres, schema),
-                identifier(Kind::Postgres, name),
+                identifier(DatabaseKind::Postgres, schema),
+                identifier(DatabaseKind::Postgres, name),
             );
             input.push_str(&format!(
                 "COPY (SELECT {number}, count(*) FROM {only}{schema}.{name}) TO STDOUT;\n"
@@ -405,7 +405,7 @@ impl Adapter for Postgres {
             let mut key: Vec<Cell> = values.collect();
             if key.len() < kinds.len() {
                 return Some(Err(RowsError::Output {
-                    kind: Kind::Postgres,
+                    kind: DatabaseKind::Postgres,
                     what: format!("a row with {} of {} columns", key.len(), kinds.len()),
                 }));
             }

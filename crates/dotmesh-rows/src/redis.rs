@@ -6,7 +6,7 @@ use std::io::{BufRead as _, BufReader, Read};
 use crate::adapter::{Adapter, DATA, Recipe, Row, Rows, Scan};
 use crate::client::{Client, Run, whole};
 use crate::error::RowsError;
-use crate::model::{Cell, Column, Kind, RowKey, Table, TableName};
+use crate::model::{Cell, Column, DatabaseKind, RowKey, Table, TableName};
 use crate::render::redis_quoted;
 
 /// The keys of a page, which one call sorts, and those that one script reads.
@@ -413,7 +413,7 @@ impl Items {
             let text = String::from_utf8_lossy(&line);
             let text = text.trim();
             let wrong = |what: &str| RowsError::Output {
-                kind: Kind::Redis,
+                kind: DatabaseKind::Redis,
                 what: what.chars().take(200).collect(),
             };
             if line.is_empty() {
@@ -436,7 +436,7 @@ impl Items {
         let item = self.next()?;
         let text = String::from_utf8_lossy(&item);
         text.parse().map_err(|_| RowsError::Output {
-            kind: Kind::Redis,
+            kind: DatabaseKind::Redis,
             what: format!("'{text}' where a number should be"),
         })
     }

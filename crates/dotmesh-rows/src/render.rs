@@ -1,19 +1,19 @@
 //! Values and changes as texts: for people, as CSV, and as statements of each kind of database.
 
-use crate::model::{Cell, Kind, RowChange, RowKey, TableChange};
+use crate::model::{Cell, DatabaseKind, RowChange, RowKey, TableChange};
 
 /// A name of a table or a column in a statement.
-pub fn identifier(kind: Kind, name: &str) -> String {
+pub fn identifier(kind: DatabaseKind, name: &str) -> String {
     match kind {
-        Kind::Mariadb | Kind::Mysql => format!("`{}`", name.replace('`', "``")),
+        DatabaseKind::Mariadb | DatabaseKind::Mysql => format!("`{}`", name.replace('`', "``")),
         _ => format!("\"{}\"", name.replace('"', "\"\"")),
     }
 }
 
 /// The name of a table in a statement.
-pub fn table_name(kind: Kind, schema: &str, table: &str) -> String {
+pub fn table_name(kind: DatabaseKind, schema: &str, table: &str) -> String {
     match (kind, schema) {
-        (Kind::Postgres, schema) if !schema.is_empty() => {
+        (DatabaseKind::Postgres, schema) if !schema.is_empty() => {
             format!("{}.{}", identifier(kind, schema), identifier(kind, table))
         }
         _ => identifier(kind, table),
@@ -21,8 +21,8 @@ pub fn table_name(kind: Kind, schema: &str, table: &str) -> String {
 }
 
 /// A value in a statement. `None` for a long value, of which only the beginning is known.
-pub fn literal(kind: Kind, value: &Cell) -> Option<String> {
-    let mysql = matches!(kind, Kind::Mariadb | Kind::Mysql);
+pub fn literal(kind: DatabaseKind, value: &Cell) -> Option<String> {
+    let mysql = matches!(kind, DatabaseKind::Mariadb | DatabaseKind::Mysql);
     Some(match value {
         Cell::Null => "NULL".to_owned(),
         Cell::Integer(number) => number.to_string(),
@@ -34,11 +34,11 @@ pub fn literal(kind: Kind, value: &Cell) -> Option<String> {
             format!("'{text}'")
         }
         // A text of SQLite ends at a NUL in a statement.
-        Cell::Text(text) if kind == Kind::Sqlite && text.contains('\0') => {
+        Cell::Text(text) if kind == DatabaseKind::Sqlite && text.contains('\0') => {
             format!("CAST(X'{}' AS TEXT)", crate::model::hex(text.as_bytes()))
         }
         Cell::Text(text) => format!("'{}'", text.replace('\'', "''")),
-        Cell::Bytes { hex } if kind == Kind::Postgres => format!("'\\x{hex}'"),
+        Cell::Bytes { hex } if kind == DatabaseKind::Postgres => format!("'\\x{hex}'"),
         Cell::Bytes { hex } => format!("X'{hex}'"),
         Cell::Long { .. } | Cell::List(_) | Cell::Map { .. } => return None,
     })
@@ -121,23 +121,23 @@ fn csv_text(text: &str) -> String {
 }
 
 /// What begins the statements of a comparison for a database.
-pub fn prologue(kind: Kind) -> &'static str {
+pub fn prologue(kind: DatabaseKind) -> &'static str {
     match kind {
-        Kind::Postgres => {
+        DatabaseKind::Postgres => {
             "BEGIN;\nSET LOCAL session_replication_role = replica;\nSET LOCAL check_function_bodies = off;\n"
         }
-        Kind::Mariadb | Kind::Mysql => {
+        DatabaseKind::Mariadb | DatabaseKind::Mysql => {
             "SET FOREIGN_KEY_CHECKS = 0;\nSET UNIQUE_CHECKS = 0;\nSTART TRANSACTION;\n"
         }
-        Kind::Sqlite => "PRAGMA foreign_keys = OFF;\nBEGIN;\n",
-        Kind::Redis => "",
+        DatabaseKind::Sqlite => "PRAGMA foreign_keys = OFF;\nBEGIN;\n",
+        DatabaseKind::Redis => "",
     }
 }
 
 /// What ends them.
-pub fn epilogue(kind: Kind) -> &'static str {
+pub fn epilogue(kind: DatabaseKind) -> &'static str {
     match kind {
-        Kind::Redis => "",
+        DatabaseKind::Redis => "",
         _ => "COMMIT;\n",
     }
 }
@@ -146,11 +146,15 @@ pub fn epilogue(kind: Kind) -> &'static str {
 pub fn statement(table: &TableChange, change: &RowChange) -> String {
     let kind = table.store.kind;
     let made = match kind {
-        Kind::Redis => redis(change),
+        DatabaseKind::Redis => redis(change),
         _ => sql(kind, table, change),
     };
     made.unwrap_or_else(|| {
-        let mark = if kind == Kind::Redis { "#" } else { "--" };
+        let mark = if kind == DatabaseKind::Redis {
+            "#"
+        } else {
+            "--"
+        };
         let key = change.before.as_ref().or(change.after.as_ref());
         let key = key
             .map(|values| joined(&values[..values.len().min(2)], 40))
@@ -162,7 +166,7 @@ pub fn statement(table: &TableChange, change: &RowChange) -> String {
     })
 }
 
-fn sql(kind: Kind, table: &TableChange, change: &RowChange) -> Option<String> {
+fn sql(kind: DatabaseKind, table: &TableChange, change: &RowChange) -> Option<String> {
     let name = table_name(kind, &table.name.schema, &table.name.table);
     let is_generated = |place: usize| table.generated.contains(&table.columns[place]);
     let column = |place: usize| identifier(kind, &table.columns[place]);
@@ -174,7 +178,7 @@ fn sql(kind: Kind, table: &TableChange, change: &RowChange) -> Option<String> {
                 let value = match value {
                     // It is compared as a text.
                     Cell::Integer(number)
-                        if kind == Kind::Postgres && table.key == RowKey::None =>
+                        if kind == DatabaseKind::Postgres && table.key == RowKey::None =>
                     {
                         format!("'{number}'")
                     }
@@ -182,10 +186,12 @@ fn sql(kind: Kind, table: &TableChange, change: &RowChange) -> Option<String> {
                 };
                 let column = column(place);
                 conditions.push(match (kind, table.key == RowKey::None) {
-                    (Kind::Postgres, true) => {
+                    (DatabaseKind::Postgres, true) => {
                         format!("{column}::text IS NOT DISTINCT FROM {value}")
                     }
-                    (Kind::Mariadb | Kind::Mysql, true) => format!("{column} <=> {value}"),
+                    (DatabaseKind::Mariadb | DatabaseKind::Mysql, true) => {
+                        format!("{column} <=> {value}")
+                    }
                     (_, true) => format!("{column} IS {value}"),
                     (_, false) => format!("{column} = {value}"),
                 });
@@ -203,7 +209,7 @@ fn sql(kind: Kind, table: &TableChange, change: &RowChange) -> Option<String> {
                 .iter()
                 .map(|place| literal(kind, &after[*place]))
                 .collect();
-            let system = if kind == Kind::Postgres {
+            let system = if kind == DatabaseKind::Postgres {
                 " OVERRIDING SYSTEM VALUE"
             } else {
                 ""
@@ -218,11 +224,11 @@ fn sql(kind: Kind, table: &TableChange, change: &RowChange) -> Option<String> {
         (Some(before), None) if table.key == RowKey::None => {
             let (found, count) = (find(before)?, change.count);
             match kind {
-                Kind::Mariadb | Kind::Mysql => {
+                DatabaseKind::Mariadb | DatabaseKind::Mysql => {
                     format!("DELETE FROM {name} WHERE {found} LIMIT {count};\n")
                 }
                 _ => {
-                    let id = if kind == Kind::Postgres {
+                    let id = if kind == DatabaseKind::Postgres {
                         "ctid"
                     } else {
                         "rowid"
@@ -345,7 +351,7 @@ mod tests {
     use super::*;
     use crate::model::{Fate, Store, TableName};
 
-    fn table(kind: Kind, key: RowKey, columns: &[&str]) -> TableChange {
+    fn table(kind: DatabaseKind, key: RowKey, columns: &[&str]) -> TableChange {
         TableChange {
             store: Store {
                 subdot: "db".to_owned(),
@@ -355,7 +361,7 @@ mod tests {
             },
             name: TableName {
                 database: "shop".to_owned(),
-                schema: if kind == Kind::Postgres {
+                schema: if kind == DatabaseKind::Postgres {
                     "public".to_owned()
                 } else {
                     String::new()
@@ -386,7 +392,7 @@ mod tests {
     #[test]
     fn statements_quote_whatever_names_and_values_have() {
         let key = RowKey::Primary(vec!["id".to_owned()]);
-        let users = table(Kind::Postgres, key, &["id", "name"]);
+        let users = table(DatabaseKind::Postgres, key, &["id", "name"]);
         let added = change(None, Some(vec![Cell::Integer(1), text("o'x\\")]), &[]);
         assert_eq!(
             statement(&users, &added),
@@ -401,7 +407,7 @@ mod tests {
             statement(&users, &changed),
             "UPDATE \"public\".\"us\"\"ers\" SET \"name\" = NULL WHERE \"id\" = 1;\n"
         );
-        let visits = table(Kind::Mariadb, RowKey::None, &["at"]);
+        let visits = table(DatabaseKind::Mariadb, RowKey::None, &["at"]);
         let removed = change(Some(vec![text("a\\")]), None, &[]);
         assert_eq!(
             statement(&visits, &removed),
@@ -412,7 +418,7 @@ mod tests {
     #[test]
     fn keys_are_made_of_commands() {
         let keys = table(
-            Kind::Redis,
+            DatabaseKind::Redis,
             RowKey::Primary(vec!["key".to_owned()]),
             &["key", "type", "expires", "value"],
         );

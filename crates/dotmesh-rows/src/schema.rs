@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use crate::model::{Column, Kind, RowKey, Table};
+use crate::model::{Column, DatabaseKind, RowKey, Table};
 use crate::render::{identifier, table_name};
 
 /// The statement that makes a table, without its constraints and indexes, which follow it.
-pub(crate) fn create(kind: Kind, table: &Table) -> Vec<String> {
+pub(crate) fn create(kind: DatabaseKind, table: &Table) -> Vec<String> {
     if let Some(statement) = table.parts.get("TABLE") {
         let others = table.parts.iter().filter(|(name, _)| *name != "TABLE");
         let others = others.map(|(_, statement)| statement.clone());
@@ -24,12 +24,12 @@ pub(crate) fn create(kind: Kind, table: &Table) -> Vec<String> {
 }
 
 /// The statement that drops a table.
-pub(crate) fn drop(kind: Kind, table: &Table) -> Vec<String> {
+pub(crate) fn drop(kind: DatabaseKind, table: &Table) -> Vec<String> {
     let name = table_name(kind, &table.name.schema, &table.name.table);
     vec![format!("DROP TABLE {name}")]
 }
 
-fn definition(kind: Kind, column: &Column) -> String {
+fn definition(kind: DatabaseKind, column: &Column) -> String {
     let text = format!(
         "{} {} {}",
         identifier(kind, &column.name),
@@ -49,7 +49,7 @@ pub(crate) fn before<'a>(old: &'a Table, new: &Column) -> Option<&'a Column> {
 }
 
 /// The statements that make the newer definition of the older one.
-pub(crate) fn alter(kind: Kind, old: &Table, new: &Table) -> Vec<String> {
+pub(crate) fn alter(kind: DatabaseKind, old: &Table, new: &Table) -> Vec<String> {
     let name = table_name(kind, &new.name.schema, &new.name.table);
     let mut ddl = Vec::new();
     if old.name != new.name {
@@ -99,19 +99,19 @@ pub(crate) fn alter(kind: Kind, old: &Table, new: &Table) -> Vec<String> {
     ddl
 }
 
-fn alter_column(kind: Kind, table: &str, old: &Column, new: &Column) -> Vec<String> {
+fn alter_column(kind: DatabaseKind, table: &str, old: &Column, new: &Column) -> Vec<String> {
     if (&old.kind, &old.rest) == (&new.kind, &new.rest) {
         return Vec::new();
     }
     let column = identifier(kind, &new.name);
     match kind {
-        Kind::Mariadb | Kind::Mysql => {
+        DatabaseKind::Mariadb | DatabaseKind::Mysql => {
             vec![format!(
                 "ALTER TABLE {table} MODIFY COLUMN {}",
                 definition(kind, new)
             )]
         }
-        Kind::Postgres => {
+        DatabaseKind::Postgres => {
             let mut ddl = Vec::new();
             if old.kind != new.kind {
                 ddl.push(format!(
@@ -156,7 +156,7 @@ fn alter_column(kind: Kind, table: &str, old: &Column, new: &Column) -> Vec<Stri
 }
 
 fn parts(
-    kind: Kind,
+    kind: DatabaseKind,
     table: &str,
     old: &BTreeMap<String, String>,
     new: &BTreeMap<String, String>,
@@ -172,10 +172,12 @@ fn parts(
                         identifier(kind, part)
                     )
                 }
-                Some(("TRIGGER", part)) if kind == Kind::Postgres => {
+                Some(("TRIGGER", part)) if kind == DatabaseKind::Postgres => {
                     format!("DROP TRIGGER {} ON {table}", identifier(kind, part))
                 }
-                Some(("INDEX", part)) if matches!(kind, Kind::Mariadb | Kind::Mysql) => {
+                Some(("INDEX", part))
+                    if matches!(kind, DatabaseKind::Mariadb | DatabaseKind::Mysql) =>
+                {
                     format!("ALTER TABLE {table} DROP INDEX {}", identifier(kind, part))
                 }
                 Some((what, part)) => format!("DROP {what} {}", identifier(kind, part)),
@@ -216,7 +218,11 @@ pub(crate) fn definitions(
 }
 
 /// The columns that both tables have, as pairs of the older and the newer name, and the key for both.
-pub(crate) fn common(kind: Kind, old: &Table, new: &Table) -> (Vec<(String, String)>, RowKey) {
+pub(crate) fn common(
+    kind: DatabaseKind,
+    old: &Table,
+    new: &Table,
+) -> (Vec<(String, String)>, RowKey) {
     let mut pairs = Vec::new();
     for column in &new.columns {
         if let Some(was) = before(old, column) {
@@ -231,7 +237,9 @@ pub(crate) fn common(kind: Kind, old: &Table, new: &Table) -> (Vec<(String, Stri
     };
     // Numbers and texts are sorted in different ways.
     let sorts_alike = |was: &str, is: &str| match kind {
-        Kind::Postgres => crate::postgres::is_integer(was) == crate::postgres::is_integer(is),
+        DatabaseKind::Postgres => {
+            crate::postgres::is_integer(was) == crate::postgres::is_integer(is)
+        }
         _ => was == is,
     };
     let same_type = |name: &String| {
@@ -294,7 +302,7 @@ mod tests {
             ],
         );
         assert_eq!(
-            alter(Kind::Postgres, &old, &new),
+            alter(DatabaseKind::Postgres, &old, &new),
             [
                 "ALTER TABLE \"public\".\"user\" RENAME TO \"users\"",
                 "ALTER TABLE \"public\".\"users\" DROP COLUMN \"gone\"",

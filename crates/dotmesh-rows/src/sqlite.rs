@@ -6,7 +6,7 @@ use crate::adapter::{Adapter, Row, Rows, Scan};
 use crate::client::{Client, Run, whole};
 use crate::error::RowsError;
 use crate::lines::{Field, Lines};
-use crate::model::{Cell, Column, Kind, RowKey, Table, TableName};
+use crate::model::{Cell, Column, DatabaseKind, RowKey, Table, TableName};
 use crate::render::identifier;
 use crate::sqlite_client::{HASH, LIST, MARKS, PROMPTS, SESSION};
 
@@ -40,7 +40,7 @@ impl Sqlite {
 
 fn wrong() -> RowsError {
     RowsError::Output {
-        kind: Kind::Sqlite,
+        kind: DatabaseKind::Sqlite,
         what: "another number of columns".to_owned(),
     }
 }
@@ -169,7 +169,7 @@ impl Adapter for Sqlite {
     fn definitions(&self, _: &str) -> Result<BTreeMap<String, String>, RowsError> {
         let rows = self.ask("SELECT name, sql FROM sqlite_schema WHERE type = 'view'")?;
         let view = |[name, statement]: [Cell; 2]| {
-            let name = identifier(Kind::Sqlite, &text(&name));
+            let name = identifier(DatabaseKind::Sqlite, &text(&name));
             (format!("VIEW {name}"), text(&statement))
         };
         Ok(rows.into_iter().map(view).collect())
@@ -179,7 +179,7 @@ impl Adapter for Sqlite {
         let counts = tables.iter().map(|table| {
             let query = format!(
                 "SELECT count(*) FROM {}",
-                identifier(Kind::Sqlite, &table.name.table)
+                identifier(DatabaseKind::Sqlite, &table.name.table)
             );
             match self.ask(&query).ok()?.as_slice() {
                 [[Cell::Integer(count)]] => u64::try_from(*count).ok(),
@@ -190,7 +190,7 @@ impl Adapter for Sqlite {
     }
 
     fn scan<'a>(&'a self, table: &Table, scan: &Scan) -> Result<Rows<'a>, RowsError> {
-        let named = |name: &String| identifier(Kind::Sqlite, name);
+        let named = |name: &String| identifier(DatabaseKind::Sqlite, name);
         let columns: Vec<String> = scan.columns.iter().map(named).collect();
         let mut selected: Vec<String> = Vec::new();
         if scan.is_sorted {

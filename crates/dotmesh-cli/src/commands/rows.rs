@@ -3,7 +3,7 @@
 use dotmesh_api::node::{ListRows, RowsEvent};
 use dotmesh_model::DotName;
 use dotmesh_model::size::format_size;
-use dotmesh_rows::model::{Cell, Kind, Store, TableName, TableSize};
+use dotmesh_rows::model::{Cell, DatabaseKind, Store, TableName, TableSize};
 use dotmesh_rows::render::{csv, plain, shown};
 use futures::StreamExt as _;
 use serde::Serialize;
@@ -197,7 +197,7 @@ pub fn tables(tables: &[TableSize]) -> String {
                 .map(str::to_owned)
                 .to_vec(),
         ];
-        if first.store.kind == Kind::Redis {
+        if first.store.kind == DatabaseKind::Redis {
             rows[0][2] = "KEYS".to_owned();
             rows[0][3] = "COUNT".to_owned();
         }

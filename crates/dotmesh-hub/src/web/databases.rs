@@ -7,7 +7,7 @@ use dotmesh_hub_model::show;
 use dotmesh_hub_service::operations::compare_databases::{DatabasesCompared, NotComposed};
 use dotmesh_rows::compose::{self, Composition, TableDiff};
 use dotmesh_rows::model::{
-    Cell, Column, Counts, DatabaseSummary, Fate, Kind, RowChange, RowKey, Store, TableName,
+    Cell, Column, Counts, DatabaseKind, DatabaseSummary, Fate, RowChange, RowKey, Store, TableName,
     TableSize,
 };
 use dotmesh_rows::render;
@@ -102,7 +102,7 @@ impl StoreView {
             .filter_map(|table| table.rows)
             .fold(0, u64::saturating_add);
         let [noun, table, row] = match store.kind {
-            Kind::Redis => ["Keys", "pattern", "key"],
+            DatabaseKind::Redis => ["Keys", "pattern", "key"],
             _ => ["Table", "table", "row"],
         };
         let count = show::count(tables.len() as u64, table);
@@ -153,15 +153,15 @@ fn kind(store: &Store) -> String {
     name(format!("{} {}", store.kind.name(), store.version).trim())
 }
 
-fn table_name(table: &TableName, kind: Kind, is_one_database: bool) -> String {
+fn table_name(table: &TableName, kind: DatabaseKind, is_one_database: bool) -> String {
     let short = table.short();
     match (kind, is_one_database) {
-        (Kind::Redis, false) => name(&format!("{short} (database {})", table.database)),
+        (DatabaseKind::Redis, false) => name(&format!("{short} (database {})", table.database)),
         // Views and functions belong to no table.
         _ if table.table.is_empty() => {
             name(format!("{}.{short}", table.database).trim_end_matches('.'))
         }
-        (Kind::Redis | Kind::Sqlite, _) | (_, true) => name(&short),
+        (DatabaseKind::Redis | DatabaseKind::Sqlite, _) | (_, true) => name(&short),
         _ => name(&format!("{}.{short}", table.database)),
     }
 }
@@ -488,7 +488,7 @@ mod tests {
                 schema: schema.to_owned(),
                 table: table.to_owned(),
             };
-            table_name(&table, Kind::Postgres, false)
+            table_name(&table, DatabaseKind::Postgres, false)
         };
         assert_eq!(shown("public", "users"), "shop.users");
         assert_eq!(shown("audit", "users"), "shop.audit.users");

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use axum::body::Bytes;
 use dotmesh_api::{ErrorBody, ErrorCode};
 use dotmesh_model::{CommitId, CommitRecord};
-use dotmesh_rows::model::{Kind, Store, Target};
+use dotmesh_rows::model::{DatabaseKind, DatabasePath, Store};
 use dotmesh_rows::{Adapter, RowsError, detect};
 use serde::Serialize;
 use tokio::sync::mpsc;
@@ -64,7 +64,7 @@ impl State {
         node: &Node,
         view: &View,
         commit: Option<CommitId>,
-        target: Option<&Target>,
+        target: Option<&DatabasePath>,
     ) -> Result<Self, NodeError> {
         let (copy, name) = match commit {
             Some(commit) if commit == CommitId::ROOT => {
@@ -111,7 +111,7 @@ impl State {
     async fn adapter(&self, node: &Node, store: &Store) -> Result<Opened, NodeError> {
         let copy = Arc::clone(&self.copy);
         match store.kind {
-            Kind::Sqlite => helper::open(copy, store).await,
+            DatabaseKind::Sqlite => helper::open(copy, store).await,
             _ => container::open(node, copy, self.record.as_ref(), store, &self.name).await,
         }
     }
@@ -198,11 +198,11 @@ async fn find(node: &Node, view: &View, revision: &str) -> Result<CommitId, Node
     Ok(commit)
 }
 
-fn parse(target: Option<&str>) -> Result<Option<Target>, NodeError> {
+fn parse(target: Option<&str>) -> Result<Option<DatabasePath>, NodeError> {
     let Some(text) = target else {
         return Ok(None);
     };
-    let parsed = Target::parse(text.trim_matches('/')).ok_or_else(|| {
+    let parsed = DatabasePath::parse(text.trim_matches('/')).ok_or_else(|| {
         ErrorBody::new(ErrorCode::Invalid, format!("'{text}' names no subdot"))
             .hint("Write SUBDOT, SUBDOT/DATABASE or SUBDOT/DATABASE/TABLE.")
     });
@@ -220,7 +220,7 @@ type Within = (Option<String>, Option<String>);
 /// The stores of a target, with what it names in each.
 fn chosen<'a>(
     stores: impl IntoIterator<Item = &'a Store>,
-    target: Option<&Target>,
+    target: Option<&DatabasePath>,
 ) -> Vec<(Store, Within)> {
     let within = |store: &Store| match target {
         None => Some((None, None)),
@@ -233,7 +233,7 @@ fn chosen<'a>(
 }
 
 /// There is no database where the user looks for one.
-fn no_store(target: Option<&Target>, stores: &[&Store], state: &State) -> NodeError {
+fn no_store(target: Option<&DatabasePath>, stores: &[&Store], state: &State) -> NodeError {
     let subdots = state.subdots();
     if let Some(target) = target
         && !subdots.contains(&target.subdot)

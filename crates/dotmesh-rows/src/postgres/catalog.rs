@@ -2,7 +2,7 @@
 
 use crate::error::RowsError;
 use crate::lines::Field;
-use crate::model::Kind;
+use crate::model::DatabaseKind;
 
 /// What belongs to the server, and to extensions.
 const OWN: &str = "n.nspname <> 'information_schema' AND n.nspname !~ '^pg_' AND NOT EXISTS (SELECT FROM pg_depend d \
@@ -30,7 +30,7 @@ pub(super) fn texts<const COUNT: usize>(row: &[Field]) -> Result<[String; COUNT]
     texts
         .try_into()
         .map_err(|texts: Vec<String>| RowsError::Output {
-            kind: Kind::Postgres,
+            kind: DatabaseKind::Postgres,
             what: format!("{} columns instead of {COUNT}", texts.len()),
         })
 }

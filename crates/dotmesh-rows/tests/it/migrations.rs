@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 
 use dotmesh_rows::compare::{Options, compare};
 use dotmesh_rows::detect::detect;
-use dotmesh_rows::model::{DiffEvent, Kind, Store};
+use dotmesh_rows::model::{DatabaseKind, DiffEvent, Store};
 use dotmesh_rows::render;
 use tempfile::TempDir;
 
@@ -34,7 +34,7 @@ fn events(old: &Opened, new: &Opened) -> Vec<DiffEvent> {
 }
 
 /// What the events say, as statements for the older state.
-fn statements(events: &[DiffEvent], kind: Kind) -> String {
+fn statements(events: &[DiffEvent], kind: DatabaseKind) -> String {
     let mut text = render::prologue(kind).to_owned();
     let mut current = None;
     for event in events {
@@ -102,11 +102,11 @@ fn postgres(programs: &'static Programs) {
          INSERT INTO refers DEFAULT VALUES; SET synchronous_commit = on; CREATE INDEX ON orders (at);",
     );
     let second = live.copy();
-    let open = |copy: &TempDir| open(programs, copy.path(), Kind::Postgres);
+    let open = |copy: &TempDir| open(programs, copy.path(), DatabaseKind::Postgres);
     let (old, new) = (open(&first), open(&second));
     check((&old, first.path()), (&new, second.path()), "migrated");
     let found = events(&old, &new);
-    let made = statements(&found, Kind::Postgres);
+    let made = statements(&found, DatabaseKind::Postgres);
     assert_told(
         &found,
         &made,
@@ -182,7 +182,7 @@ fn copy(from: &TempDir) -> TempDir {
     to
 }
 
-fn mysql(programs: &'static Programs, kind: Kind, make: &[&str], version: &str) {
+fn mysql(programs: &'static Programs, kind: DatabaseKind, make: &[&str], version: &str) {
     let live = plain_folder();
     programs.own(live.path());
     let made = programs
@@ -235,11 +235,11 @@ fn migrations_of_mariadb() {
         "--auth-root-authentication-method=normal",
         "--skip-test-db",
     ];
-    mysql(in_root("databases-13"), Kind::Mariadb, &make, "11.");
+    mysql(in_root("databases-13"), DatabaseKind::Mariadb, &make, "11.");
 }
 
 #[test]
 fn migrations_of_mysql() {
     let make = ["mysqld", "--no-defaults", "--initialize-insecure"];
-    mysql(in_root("databases-sid"), Kind::Mysql, &make, "9.");
+    mysql(in_root("databases-sid"), DatabaseKind::Mysql, &make, "9.");
 }

@@ -8,7 +8,7 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
 use dotmesh_rows::blocks::{Blocks, Pair, Side, Unknown};
 use dotmesh_rows::compare::{Options, Quick, compare};
-use dotmesh_rows::model::{DiffEvent, Kind};
+use dotmesh_rows::model::{DatabaseKind, DiffEvent};
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
@@ -406,7 +406,7 @@ fn quick_as_full(programs: &'static Programs, runs: u64) {
         }
         let opened: Vec<Opened> = copies
             .iter()
-            .map(|copy| open(programs, copy.path(), Kind::Postgres))
+            .map(|copy| open(programs, copy.path(), DatabaseKind::Postgres))
             .collect();
         let (first, second, third) = (data(&copies[0]), data(&copies[1]), data(&copies[2]));
         saved += check(
@@ -450,8 +450,8 @@ fn a_transaction_that_ended_in_between_is_found_in_equal_blocks() {
     live.sessions[1].run("SET LOCAL synchronous_commit = on; COMMIT;");
     let second = live.copy();
     let (old, new) = (
-        open(here(), first.path(), Kind::Postgres),
-        open(here(), second.path(), Kind::Postgres),
+        open(here(), first.path(), DatabaseKind::Postgres),
+        open(here(), second.path(), DatabaseKind::Postgres),
     );
     check((&old, first.path()), (&new, second.path()), "a late commit");
     let rows = events(&old, &new, None);

@@ -4,7 +4,7 @@ use std::process::Command;
 
 use dotmesh_rows::Scan;
 use dotmesh_rows::compare::{Options, compare};
-use dotmesh_rows::model::{Cell, DiffEvent, Kind};
+use dotmesh_rows::model::{Cell, DatabaseKind, DiffEvent};
 
 use crate::server::{Opened, here, open};
 
@@ -39,8 +39,8 @@ fn keys_come_sorted_with_values_by_structure() {
         tempfile::tempdir().expect("a folder"),
     );
     let (old, new) = (
-        open(here(), old.path(), Kind::Redis),
-        open(here(), new.path(), Kind::Redis),
+        open(here(), old.path(), DatabaseKind::Redis),
+        open(here(), new.path(), DatabaseKind::Redis),
     );
     let make = "SET \"a\\x00\\xff\\n\" \"b\\\"\\\\\"\nSET long xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx\n\
         RPUSH list 1 2 3\nSADD set z y\nHSET hash b 1 a 2\nZADD sorted 2 x 1.5 y\nXADD stream 1-1 f v\nSET user:1 a PX 100000000\nSET user:2 b\n";

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex, OnceLock};
 
-use dotmesh_rows::model::{Kind, Store};
+use dotmesh_rows::model::{DatabaseKind, Store};
 use dotmesh_rows::{Adapter, Client, DATA, RowsError, Run, adapter, recipe};
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
@@ -142,14 +142,14 @@ pub(crate) struct Opened {
     pub(crate) adapter: Box<dyn Adapter>,
     pub(crate) store: Store,
     server: Child,
-    kind: Kind,
+    kind: DatabaseKind,
     _folder: TempDir,
 }
 
 impl Drop for Opened {
     fn drop(&mut self) {
         let ending = match self.kind {
-            Kind::Postgres => Signal::QUIT,
+            DatabaseKind::Postgres => Signal::QUIT,
             _ => Signal::KILL,
         };
         signal(&self.server, ending);
@@ -164,12 +164,12 @@ pub(crate) fn plain_folder() -> TempDir {
 }
 
 /// Starts a server on data, which it may change.
-pub(crate) fn open(programs: &'static Programs, data: &Path, kind: Kind) -> Opened {
+pub(crate) fn open(programs: &'static Programs, data: &Path, kind: DatabaseKind) -> Opened {
     let folder = tempfile::tempdir().expect("a folder");
     programs.own(folder.path());
     programs.own(data);
     let version = match kind {
-        Kind::Postgres => programs.version.as_str(),
+        DatabaseKind::Postgres => programs.version.as_str(),
         _ => "",
     };
     let store = Store {

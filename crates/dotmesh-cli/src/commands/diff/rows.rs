@@ -4,7 +4,9 @@ use std::fmt::Write as _;
 
 use dotmesh_api::node::{DiffRows, DiffRowsEvent};
 use dotmesh_model::CommitId;
-use dotmesh_rows::model::{Cell, Counts, DiffEvent, Fate, Kind, RowChange, RowKey, TableChange};
+use dotmesh_rows::model::{
+    Cell, Counts, DatabaseKind, DiffEvent, Fate, RowChange, RowKey, TableChange,
+};
 use dotmesh_rows::render::{epilogue, plain, prologue, shown, statement};
 use futures::StreamExt as _;
 use serde::Serialize;
@@ -208,7 +210,7 @@ impl Statements {
                     |table: &TableChange| (table.store.address(), table.name.database.clone());
                 if self.table.as_ref().map(place) != Some(place(table)) {
                     text.push_str(&self.end());
-                    let mark = if table.store.kind == Kind::Redis {
+                    let mark = if table.store.kind == DatabaseKind::Redis {
                         "#"
                     } else {
                         "--"
@@ -259,7 +261,7 @@ fn comes_last(statement: &str) -> bool {
 
 fn place(table: &TableChange) -> String {
     let address = match table.store.kind {
-        Kind::Sqlite => table.store.address(),
+        DatabaseKind::Sqlite => table.store.address(),
         _ => format!("{}/{}", table.store.address(), table.name.database),
     };
     match table.name.table.is_empty() {
@@ -271,7 +273,7 @@ fn place(table: &TableChange) -> String {
 /// `1 row added, 2 changed`
 fn counted(table: &TableRows) -> String {
     let (one, many) = match table.table.store.kind {
-        Kind::Redis => ("key", "keys"),
+        DatabaseKind::Redis => ("key", "keys"),
         _ => ("row", "rows"),
     };
     let counts = [

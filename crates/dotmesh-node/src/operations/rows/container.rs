@@ -8,7 +8,7 @@ use std::time::Duration;
 use axum::body::Bytes;
 use dotmesh_api::{ErrorBody, ErrorCode};
 use dotmesh_model::CommitRecord;
-use dotmesh_rows::model::{Kind, Store};
+use dotmesh_rows::model::{DatabaseKind, Store};
 use dotmesh_rows::{Client, DATA, RowsError, Run, adapter, recipe};
 use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
@@ -216,10 +216,10 @@ async fn start(
 }
 
 /// The line of a server's log that says why it does not run.
-fn reason(kind: Kind, said: &str) -> Option<String> {
+fn reason(kind: DatabaseKind, said: &str) -> Option<String> {
     let marks: &[&str] = match kind {
-        Kind::Postgres => &["PANIC:", "FATAL:", "ERROR:"],
-        Kind::Mariadb | Kind::Mysql => &["[ERROR]", "[FATAL]"],
+        DatabaseKind::Postgres => &["PANIC:", "FATAL:", "ERROR:"],
+        DatabaseKind::Mariadb | DatabaseKind::Mysql => &["[ERROR]", "[FATAL]"],
         _ => &["Fatal", "Bad file format", "FATAL", "rror"],
     };
     let ignored = ["the database system is starting up", "Aborting"];
@@ -293,8 +293,8 @@ mod tests {
     #[test]
     fn the_reason_is_the_first_grave_line_of_a_log() {
         let said = "LOG:  starting\nFATAL:  the database system is starting up\nPANIC:  could not locate a valid checkpoint record\n";
-        let told = reason(Kind::Postgres, said).expect("a reason");
+        let told = reason(DatabaseKind::Postgres, said).expect("a reason");
         assert_eq!(told, "PANIC:  could not locate a valid checkpoint record");
-        assert_eq!(reason(Kind::Redis, ""), None);
+        assert_eq!(reason(DatabaseKind::Redis, ""), None);
     }
 }

@@ -11,7 +11,7 @@ use dotmesh_model::CommitId;
 use dotmesh_rows::RowsError;
 use dotmesh_rows::blocks::Pair;
 use dotmesh_rows::compare::{Options, Quick, compare};
-use dotmesh_rows::model::{DiffEvent, Kind, Store, Target};
+use dotmesh_rows::model::{DatabaseKind, DatabasePath, DiffEvent, Store};
 use dotmesh_sync::Look;
 use tokio::sync::mpsc;
 
@@ -69,7 +69,7 @@ struct Both {
     within: Within,
 }
 
-fn pairs(states: &(State, State), target: Option<&Target>) -> Vec<Both> {
+fn pairs(states: &(State, State), target: Option<&DatabasePath>) -> Vec<Both> {
     let mut old = chosen(&states.0.stores, target);
     let mut both = Vec::new();
     for (store, within) in chosen(&states.1.stores, target) {
@@ -193,7 +193,7 @@ impl Comparison {
                 collected.add(&line);
                 lines.send_line(line)
             };
-            let is_quick = store.kind == Kind::Postgres && !full;
+            let is_quick = store.kind == DatabaseKind::Postgres && !full;
             let sides = match (&of_old, &of_new) {
                 (Some(of_old), Some(of_new)) if is_quick => {
                     quick::sides(store, (&states.0, &**of_old), (&states.1, &**of_new))?
@@ -241,7 +241,7 @@ impl Comparison {
         let (Some(old), Some(new)) = (&both.old, &both.new) else {
             return false;
         };
-        if old.kind == Kind::Sqlite {
+        if old.kind == DatabaseKind::Sqlite {
             return false;
         }
         let (was, is) = (self.states.0.copy.data(), self.states.1.copy.data());

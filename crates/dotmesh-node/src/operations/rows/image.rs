@@ -2,7 +2,7 @@
 
 use dotmesh_api::{ErrorBody, ErrorCode};
 use dotmesh_model::{CommitRecord, ImageUse};
-use dotmesh_rows::model::{Kind, Store};
+use dotmesh_rows::model::{DatabaseKind, Store};
 
 use crate::engine::throwaway::{LocalImage, Workshop};
 use crate::error::NodeError;
@@ -36,13 +36,13 @@ pub(super) async fn choose(
 }
 
 /// Names in images of a kind.
-fn words(kind: Kind) -> &'static [&'static str] {
+fn words(kind: DatabaseKind) -> &'static [&'static str] {
     match kind {
-        Kind::Postgres => &["postgres", "postgis", "timescale", "pgvector"],
-        Kind::Mariadb => &["mariadb", "maria"],
-        Kind::Mysql => &["mysql", "percona"],
-        Kind::Redis => &["redis", "valkey", "keydb"],
-        Kind::Sqlite => &[],
+        DatabaseKind::Postgres => &["postgres", "postgis", "timescale", "pgvector"],
+        DatabaseKind::Mariadb => &["mariadb", "maria"],
+        DatabaseKind::Mysql => &["mysql", "percona"],
+        DatabaseKind::Redis => &["redis", "valkey", "keydb"],
+        DatabaseKind::Sqlite => &[],
     }
 }
 
@@ -50,8 +50,8 @@ fn words(kind: Kind) -> &'static [&'static str] {
 fn usual(store: &Store) -> String {
     let name = words(store.kind).first().copied().unwrap_or_default();
     let version = match store.kind {
-        Kind::Postgres => store.version.as_str(),
-        Kind::Mariadb => store
+        DatabaseKind::Postgres => store.version.as_str(),
+        DatabaseKind::Mariadb => store
             .version
             .rsplit_once('.')
             .map_or("", |(version, _)| version),
@@ -80,7 +80,7 @@ fn of_store<'a>(images: &'a [ImageUse], store: &Store) -> Vec<&'a ImageUse> {
     found
 }
 
-fn sounds_like(kind: Kind, image: &str) -> bool {
+fn sounds_like(kind: DatabaseKind, image: &str) -> bool {
     words(kind).iter().any(|word| image.contains(word))
 }
 
@@ -125,7 +125,7 @@ fn find(local: &[LocalImage], recorded: &[&ImageUse], store: &Store) -> Vec<Stri
         let (repository, tag) = split(&used.image);
         let wanted = match store.kind {
             // The format of the files tells which version can read them.
-            Kind::Postgres => major(&store.version),
+            DatabaseKind::Postgres => major(&store.version),
             _ => major(tag),
         };
         for image in local {
@@ -146,7 +146,7 @@ fn find(local: &[LocalImage], recorded: &[&ImageUse], store: &Store) -> Vec<Stri
             let fits = |(repository, tag): (&str, &str)| {
                 let name = bare(repository).rsplit('/').next().unwrap_or_default();
                 let is_version =
-                    store.kind != Kind::Postgres || major(tag) == major(&store.version);
+                    store.kind != DatabaseKind::Postgres || major(tag) == major(&store.version);
                 name == *word && is_version
             };
             if image.tags.iter().map(|tag| split(tag)).any(fits) {
@@ -163,7 +163,7 @@ mod tests {
 
     use super::*;
 
-    fn store(kind: Kind, version: &str) -> Store {
+    fn store(kind: DatabaseKind, version: &str) -> Store {
         Store {
             subdot: "db".to_owned(),
             path: String::new(),
@@ -201,15 +201,21 @@ mod tests {
         ];
         let recorded = used("registry:5000/own/db:3", "own@sha256:2");
         let images = [recorded];
-        let of = of_store(&images, &store(Kind::Postgres, "15"));
-        assert_eq!(find(&here, &of, &store(Kind::Postgres, "15")), ["b", "a"]);
-        let other = [used("postgres:15.4", "postgres@sha256:9")];
-        let of = of_store(&other, &store(Kind::Postgres, "15"));
-        assert_eq!(find(&here, &of, &store(Kind::Postgres, "15")), ["a"]);
+        let of = of_store(&images, &store(DatabaseKind::Postgres, "15"));
         assert_eq!(
-            find(&here, &[], &store(Kind::Postgres, "14")),
+            find(&here, &of, &store(DatabaseKind::Postgres, "15")),
+            ["b", "a"]
+        );
+        let other = [used("postgres:15.4", "postgres@sha256:9")];
+        let of = of_store(&other, &store(DatabaseKind::Postgres, "15"));
+        assert_eq!(
+            find(&here, &of, &store(DatabaseKind::Postgres, "15")),
+            ["a"]
+        );
+        assert_eq!(
+            find(&here, &[], &store(DatabaseKind::Postgres, "14")),
             Vec::<String>::new()
         );
-        assert_eq!(usual(&store(Kind::Postgres, "14")), "postgres:14");
+        assert_eq!(usual(&store(DatabaseKind::Postgres, "14")), "postgres:14");
     }
 }

@@ -76,7 +76,7 @@ async fn neither_logins_nor_keys_nor_webhooks_of_a_suspended_user_work() {
     let answer = browser.log_in("alice", PASSWORD).await;
     assert_eq!(answer.status.as_u16(), 403, "{}", answer.body);
     assert!(
-        answer.body.contains("this account is suspended"),
+        answer.body.contains("This account is suspended"),
         "{}",
         answer.body
     );

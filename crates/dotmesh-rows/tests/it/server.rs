@@ -52,7 +52,7 @@ pub(crate) fn in_root(name: &str) -> &'static Programs {
 /// Starts a process that has the root as its own, with the folder of temporary files. It ends with this one.
 fn hold(root: &Path) -> Child {
     let mounts = "mkdir -p \"$1$2\"; mount --rbind /dev \"$1/dev\"; mount -t proc proc \"$1/proc\"
-        mount --bind \"$2\" \"$1$2\"; exec chroot \"$1\" sh -c 'echo ready; exec cat'";
+        mount --bind \"$2\" \"$1$2\"; exec chroot \"$1\" /bin/sh -c 'PATH=/usr/bin:/bin; echo ready; exec cat'";
     let mut holder = Command::new("unshare")
         .args([
             "--mount",

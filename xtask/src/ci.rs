@@ -23,102 +23,54 @@ pub(crate) fn run() -> Result<()> {
     step("cargo", &fuzz)?;
     tidy::run()?;
     deny::run()?;
-    step(
-        "cargo",
-        &[
-            "clippy",
-            "--locked",
-            "--workspace",
-            "--all-targets",
-            "--quiet",
-            "--",
-            "-D",
-            "warnings",
-        ],
+    cargo(
+        "clippy",
+        &["--quiet", "--all-targets", "--", "--deny=warnings"],
     )?;
     // `dm` is excluded: its doc comments are help texts with brackets in them.
-    step_with(
-        "cargo",
+    cargo_with(
+        "doc",
         &[
-            "doc",
-            "--locked",
-            "--workspace",
-            "--exclude",
-            "dotmesh-cli",
+            "--quiet",
+            "--exclude=dotmesh-cli",
             "--no-deps",
             "--document-private-items",
-            "--quiet",
         ],
-        &[("RUSTDOCFLAGS", "-D warnings")],
+        &[("RUSTDOCFLAGS", "--deny=warnings")],
     )?;
-    step(
-        "cargo",
-        &["build", "--locked", "--workspace", "--bins", "--quiet"],
-    )?;
+    // From here on, each step names the whole workspace. For one package, cargo would choose other features of shared
+    // dependencies, and compile most crates once more.
+    cargo("build", &["--quiet", "--bins", "--tests"])?;
     images.finish()?;
     setups.finish()?;
     engines.finish()?;
-    step(
-        "cargo",
-        &[
-            "test",
-            "--locked",
-            "--workspace",
-            "--exclude",
-            "dotmesh-testkit",
-            "--quiet",
-        ],
+    cargo(
+        "test",
+        &["--quiet", "--lib", "--bins", "--test=it", "--test=hub"],
     )?;
+    cargo("test", &["--quiet", "--doc"])?;
     // The steps above tested the hub on SQLite and the disk. A team runs it like this.
     let elsewhere = [
         ("DOTHUB_TEST_DATABASE", "postgres"),
         ("DOTHUB_TEST_STORE", "s3"),
     ];
-    step_with(
-        "cargo",
-        &[
-            "test",
-            "--locked",
-            "--package",
-            "dotmesh-hub",
-            "--test",
-            "it",
-            "--quiet",
-        ],
-        &elsewhere,
-    )?;
+    cargo_with("test", &["--quiet", "--test=hub"], &elsewhere)?;
     announce("fuzz targets, for a moment each");
     fuzz::run(fuzz::MOMENT, None)?;
     // Each of these tests has machines with their own Docker Engines. If more tests than cores run at once, they only
     // wait for each other.
-    step(
-        "cargo",
-        &[
-            "test",
-            "--locked",
-            "--package",
-            "dotmesh-testkit",
-            "--",
-            "--test-threads",
-            "2",
-        ],
+    let machines = ["--test=machines", "--test=e2e", "--test=soak"];
+    cargo(
+        "test",
+        &[&machines[..], &["--", "--test-threads=2"]].concat(),
     )?;
     // The tests above had the host's Engine, which is the oldest, except those that name another one. `make test-matrix`
     // runs more of them on each Engine.
-    step_with(
-        "cargo",
-        &[
-            "test",
-            "--locked",
-            "--package",
-            "dotmesh-testkit",
-            "--test",
-            "e2e",
-            "--quiet",
-            "--",
-            "tutorial::",
-        ],
-        &[("DOTMESH_TEST_ENGINE", matrix::NEWEST)],
+    let newest = [("DOTMESH_TEST_ENGINE", matrix::NEWEST)];
+    cargo_with(
+        "test",
+        &["--quiet", "--test=e2e", "--", "tutorial::"],
+        &newest,
     )
 }
 
@@ -172,6 +124,16 @@ impl Drop for Background {
             drop(self.child.wait());
         }
     }
+}
+
+/// Runs a command of cargo on the whole workspace.
+fn cargo(command: &str, arguments: &[&str]) -> Result<()> {
+    cargo_with(command, arguments, &[])
+}
+
+fn cargo_with(command: &str, arguments: &[&str], variables: &[(&str, &str)]) -> Result<()> {
+    let common = [command, "--locked", "--workspace"];
+    step_with("cargo", &[&common[..], arguments].concat(), variables)
 }
 
 fn step(program: &str, arguments: &[&str]) -> Result<()> {

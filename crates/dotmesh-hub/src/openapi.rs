@@ -6,7 +6,7 @@
 //! **A new route** is a handler with `#[utoipa::path]` in a file of `routes/`, and its name in `router.rs`. Its doc comment
 //! is what the document says of it; `params` names the extractors of its path (described in `parameters.rs`) and its
 //! query, and `responses` the success and one of the groups of problems of `refusals.rs`. It is in the security schemes'
-//! hands unless it says `security`. Types of its bodies derive `ToSchema`. `UPDATE=1 cargo test -p dotmesh-hub --test it
+//! hands unless it says `security`. Types of its bodies derive `ToSchema`. `UPDATE=1 cargo test -p dotmesh-hub --test hub
 //! openapi` writes the document; the tests of roles check every answer against it.
 
 use dotmesh_api::{ErrorCode, PROBLEM_TYPE, Problem};

@@ -29,7 +29,7 @@ use crate::web;
 /// The path prefix of the API.
 const API: &str = "/api/v1";
 
-/// Routes with a list of their paths. `tests/it/roles.rs` has a row for each path.
+/// Routes with a list of their paths. `tests/hub/roles.rs` has a row for each path.
 struct Routes {
     router: Router<RouterState>,
     paths: Vec<String>,

@@ -402,7 +402,7 @@ const EXCUSED: &[(&str, &str, &str)] = &[
     (
         "docs/api.md",
         "",
-        "the hub's own suite runs them (tests/it/api_guide.rs)",
+        "the hub's own suite runs them (tests/hub/api_guide.rs)",
     ),
     (
         "docs/hub.md",
@@ -412,7 +412,7 @@ const EXCUSED: &[(&str, &str, &str)] = &[
     (
         "docs/hub.md",
         "dothub serve --tls-certificate",
-        "it needs a certificate; the hub's own suite makes one (tests/it/tls.rs)",
+        "it needs a certificate; the hub's own suite makes one (tests/hub/tls.rs)",
     ),
     (
         "docs/node-api.md",

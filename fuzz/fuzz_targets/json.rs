@@ -1,15 +1,16 @@
-//! JSON from hubs, nodes, clients and pools, and lists of hashes. A value that can be read is written so that it
+//! JSON from hubs, nodes, clients and pools, lists of hashes, and bundles. A value that can be read is written so that it
 //! reads the same.
 
 #![no_main]
 
+use bytes::Bytes;
 use dotmesh_api::hub::{
     BranchUpdate, CommitList, CurrentUser, FinishUpload, GrantAccess, HubDot, HubVersion, Upload,
 };
 use dotmesh_api::node::{
     Checkout, CreateCommit, DotDetail, Fetch, Log, MountVolume, Reset, Transfer, TransferEvent,
 };
-use dotmesh_api::{Problem, hub_client};
+use dotmesh_api::{Bundle, Problem, hub_client};
 use dotmesh_pool::{DotFile, FormatFile};
 use libfuzzer_sys::fuzz_target;
 use serde::Serialize;
@@ -18,6 +19,9 @@ use serde::de::DeserializeOwned;
 fuzz_target!(|data: &[u8]| {
     if let Some(hashes) = hub_client::split(data) {
         assert_eq!(hub_client::join(&hashes), data);
+    }
+    if let Some(bundle) = Bundle::decode(Bytes::copy_from_slice(data)) {
+        assert_eq!(bundle.encode(), data);
     }
     for check in [
         reads_the_same::<HubVersion>,

@@ -33,6 +33,9 @@ pub struct HubVersion {
     /// Whether it stores what is in the databases of commits. Earlier hubs do not.
     #[serde(default, skip_serializing_if = "is_false")]
     pub databases: bool,
+    /// Whether it takes small pushes, and sends the first objects of a clone, in bundles. Earlier hubs do not.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub bundles: bool,
 }
 
 /// `GET /api/v1/user`

@@ -8,6 +8,7 @@ use dotmesh_model::{BranchName, CommitId, DotIdentity, DotName, ObjectHash, User
 
 use dotmesh_rows::model::DatabaseSummary;
 
+use crate::bundle::Bundle;
 use crate::client::{self, ClientError};
 use crate::dots::{CreateTag, HubTag};
 use crate::error::ErrorBody;
@@ -202,6 +203,27 @@ impl HubClient {
         client::json(&self.server(), self.get(&path)).await
     }
 
+    /// Like [`Self::commits`], with a pack of the first objects that a client needs for the head. Only hubs that announce
+    /// bundles have this route.
+    pub async fn bundle(
+        &self,
+        dot: &DotName,
+        head: CommitId,
+        until: Option<CommitId>,
+    ) -> Result<(CommitList, Bytes), ClientError> {
+        let until = until.map_or_else(String::new, |until| format!("&until={until}"));
+        let path = format!("dots/{}/bundle?head={head}{until}", dot.full());
+        let body = client::bytes(&self.server(), self.get(&path)).await?;
+        let read = Bundle::decode(body).and_then(|Bundle { pack, json }| {
+            let commits = serde_json::from_slice(&json).ok()?;
+            Some((commits, pack))
+        });
+        read.ok_or_else(|| ClientError::NotDotmesh {
+            server: self.server(),
+            status: 200,
+        })
+    }
+
     /// The commits of a dot whose data the hub lacks. Only hubs that announce such commits have this route.
     pub async fn without_data(&self, dot: &DotName) -> Result<WithoutData, ClientError> {
         let path = format!("dots/{}/without-data", dot.full());
@@ -336,9 +358,26 @@ impl HubClient {
         let request = hub_visitor::url(self.address(), &path);
         let request = self.complete(self.patient.post(request)).json(finish);
         let headers = client::done(&self.server(), request).await?;
-        let identity = headers.get(IDENTITY_HEADER);
-        Ok(identity.and_then(|value| value.to_str().ok()?.parse().ok()))
+        Ok(identity_in(&headers))
     }
+
+    /// Makes a whole push in one request, whose bundle has a pack and a [`FinishUpload`]. The caller chooses the id of the
+    /// upload at random. Only hubs that announce bundles have this route.
+    pub async fn push_bundle(
+        &self,
+        dot: &DotName,
+        upload: &Upload,
+        bundle: Bytes,
+    ) -> Result<Option<DotIdentity>, ClientError> {
+        let path = format!("dots/{}/uploads/{}", dot.full(), upload.id);
+        let request = self.request(reqwest::Method::PUT, &path).body(bundle);
+        let headers = client::done(&self.server(), request).await?;
+        Ok(identity_in(&headers))
+    }
+}
+
+fn identity_in(headers: &reqwest::header::HeaderMap) -> Option<DotIdentity> {
+    headers.get(IDENTITY_HEADER)?.to_str().ok()?.parse().ok()
 }
 
 /// Hashes as they are sent: 32 bytes each, without separators.

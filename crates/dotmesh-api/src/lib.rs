@@ -2,6 +2,7 @@
 //!
 //! The crate knows nothing of servers, databases or disks. `docs/protocol.md` describes the hub's protocol.
 
+pub mod bundle;
 pub mod client;
 pub mod dots;
 pub mod error;
@@ -17,6 +18,7 @@ pub mod node_client;
 pub mod page;
 pub mod webhooks;
 
+pub use bundle::Bundle;
 pub use client::ClientError;
 pub use error::{ErrorBody, ErrorCode, PROBLEM_TYPE, Problem};
 pub use foreign::Foreign;

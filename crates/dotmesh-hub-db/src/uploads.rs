@@ -15,7 +15,7 @@ pub struct OpenUpload {
 }
 
 impl Database {
-    /// Begins an upload.
+    /// Begins an upload. If there is one of this token, it changes nothing.
     pub async fn begin_upload(
         &self,
         token: &str,
@@ -25,7 +25,8 @@ impl Database {
         now: Timestamp,
     ) -> Result<(), DatabaseError> {
         sqlx::query(
-            r#"INSERT INTO uploads (token, "user", owner, dot, created) VALUES ($1, $2, $3, $4, $5)"#,
+            r#"INSERT INTO uploads (token, "user", owner, dot, created) VALUES ($1, $2, $3, $4, $5)
+               ON CONFLICT (token) DO NOTHING"#,
         )
         .bind(token)
         .bind(user)

@@ -8,6 +8,7 @@ pub mod guesses;
 
 use std::time::Duration;
 
+use dotmesh_api::bundle::MAX_BUNDLE_LENGTH;
 use dotmesh_api::hub::{MAX_COMMITS_PER_PUSH, MAX_HASHES, MAX_PACK_LENGTH};
 use dotmesh_model::branch_name::MAX_BRANCH_LENGTH;
 use dotmesh_model::limits as commit;
@@ -268,6 +269,7 @@ limits! {
     BRANCHES_PER_PUSH: Items, "branches in one push", 1_000, "push some of them first";
     /// All commits of a push count together.
     PUSH: Bytes, "the commits of one push together", 64 << 20, "push an earlier commit first";
+    BUNDLE: Bytes, "a push in one request", MAX_BUNDLE_LENGTH, "push in several requests";
     PACK: Bytes, "a pack of objects", MAX_PACK_LENGTH, "send several packs";
     HASHES: Items, "hashes in one request", MAX_HASHES, "send several requests";
     /// Also the limit for the body of a small request.

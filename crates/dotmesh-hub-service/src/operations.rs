@@ -20,6 +20,7 @@ pub mod delete_tag;
 pub mod deliver_again;
 pub mod describe_commit;
 pub mod finish_upload;
+pub mod first_objects;
 pub mod fork_dot;
 mod frames;
 pub mod grant_access;

@@ -18,11 +18,11 @@ use crate::openapi;
 use crate::pages;
 use crate::router_state::RouterState;
 use crate::routes::{
-    begin_login, begin_upload, branch, commits, databases, delete_dot, document, dot, dots,
+    begin_login, begin_upload, branch, bundle, commits, databases, delete_dot, document, dot, dots,
     finish_upload, fork_dot, forks, grant, health, login_state, metrics, missing, notes, objects,
-    offer, offers, protection, reference, rename_dot, revoke, search, send_pack, settings, tags,
-    trash, user, users, version, webhook, webhook_deliveries, webhook_secret, webhooks,
-    without_data,
+    offer, offers, protection, push_bundle, reference, rename_dot, revoke, search, send_pack,
+    settings, tags, trash, user, users, version, webhook, webhook_deliveries, webhook_secret,
+    webhooks, without_data,
 };
 use crate::web;
 
@@ -93,11 +93,13 @@ fn api() -> OpenApiRouter<RouterState> {
         .routes(routes!(webhook_deliveries::ping))
         .routes(routes!(webhook_deliveries::redeliver))
         .routes(routes!(commits::get))
+        .routes(routes!(bundle::get))
         .routes(routes!(without_data::get))
         .routes(routes!(databases::get, databases::put, databases::delete))
         .routes(routes!(reference::get))
         .routes(routes!(objects::post))
         .routes(routes!(begin_upload::post))
+        .routes(routes!(push_bundle::put))
         .routes(routes!(missing::post))
         .routes(routes!(send_pack::post))
         .routes(routes!(finish_upload::post))

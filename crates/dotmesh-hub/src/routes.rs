@@ -3,6 +3,7 @@
 pub(crate) mod begin_login;
 pub(crate) mod begin_upload;
 pub(crate) mod branch;
+pub(crate) mod bundle;
 pub(crate) mod commits;
 pub(crate) mod databases;
 pub(crate) mod delete_dot;
@@ -22,6 +23,7 @@ pub(crate) mod objects;
 pub(crate) mod offer;
 pub(crate) mod offers;
 pub(crate) mod protection;
+pub(crate) mod push_bundle;
 pub(crate) mod reference;
 pub(crate) mod rename_dot;
 pub(crate) mod revoke;
@@ -39,13 +41,37 @@ pub(crate) mod webhook_secret;
 pub(crate) mod webhooks;
 pub(crate) mod without_data;
 
+use dotmesh_api::hub::FinishUpload;
+use dotmesh_api::identity::Meant;
 use dotmesh_hub_db::uploads::OpenUpload;
 use dotmesh_hub_model::access::Action;
+use dotmesh_hub_model::limits::{BRANCHES_PER_PUSH, COMMITS_PER_PUSH};
 use dotmesh_hub_service::auth::{Caller, OpenDot};
 use dotmesh_hub_service::{Hub, HubError};
 
 use crate::error::HttpError;
 use crate::extract::{DotPath, UploadPath};
+
+/// Checks that a new upload to a dot may store something.
+async fn check_new_upload(hub: &Hub, caller: &Caller, dot: &OpenDot) -> Result<(), HubError> {
+    if caller.meant == Some(Meant::New) && dot.id.is_some() {
+        let dot = dot.name.clone();
+        return Err(HubError::MadeMeanwhile { dot });
+    }
+    // A push that could store nothing is told so before it sends anything.
+    let usage = hub.database.usage(dot.owner, hub.settings.quota).await?;
+    match usage.room() {
+        0 => Err(HubError::over_quota(usage, dot.owner == caller.id)),
+        _ => Ok(()),
+    }
+}
+
+/// Checks that a push has no more commits and ref updates than a push may have.
+fn check_limits(push: &FinishUpload) -> Result<(), HttpError> {
+    COMMITS_PER_PUSH.check(push.commits.len())?;
+    BRANCHES_PER_PUSH.check(push.branches.len())?;
+    Ok(())
+}
 
 /// The longest body of a small request, in bytes.
 const MAX_BODY_LENGTH: usize = 64 << 10;

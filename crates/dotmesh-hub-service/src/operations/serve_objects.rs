@@ -89,7 +89,7 @@ pub async fn serve_objects(
 }
 
 /// Returns the most bytes that an object takes in a served pack. For one that is not in a group, it is the exact number.
-fn most_served(location: &Location) -> usize {
+pub(super) fn most_served(location: &Location) -> usize {
     match location.grouped {
         true => HEADER_LENGTH + location.raw_length as usize,
         false => location.range.length as usize,

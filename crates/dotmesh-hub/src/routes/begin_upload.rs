@@ -4,11 +4,11 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use dotmesh_api::hub::Upload;
-use dotmesh_api::identity::Meant;
 use dotmesh_hub_model::access::Action;
+use dotmesh_hub_service::Hub;
 use dotmesh_hub_service::auth::Caller;
-use dotmesh_hub_service::{Hub, HubError};
 
+use super::check_new_upload;
 use crate::error::HttpError;
 use crate::extract::DotPath;
 use crate::openapi::OfChange;
@@ -30,14 +30,7 @@ pub(crate) async fn post(
     DotPath(dot): DotPath,
 ) -> Result<(StatusCode, Json<Upload>), HttpError> {
     let dot = caller.open(&hub, &dot, Action::Push).await?;
-    if caller.meant == Some(Meant::New) && dot.id.is_some() {
-        return Err(HubError::MadeMeanwhile { dot: dot.name }.into());
-    }
-    // A push that could store nothing is told so before it sends anything.
-    let usage = hub.database.usage(dot.owner, hub.settings.quota).await?;
-    if usage.room() == 0 {
-        return Err(HubError::over_quota(usage, dot.owner == caller.id).into());
-    }
+    check_new_upload(&hub, &caller, &dot).await?;
     let id = hex::encode(hub.random.bytes::<16>());
     hub.database
         .begin_upload(&id, caller.id, dot.owner, &dot.name, hub.clock.now())

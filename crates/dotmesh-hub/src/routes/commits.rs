@@ -1,6 +1,7 @@
 //! `GET /api/v1/dots/{namespace}/{dot}/commits?head=ID&until=ID`: a commit and its ancestors, newest first.
 
 use axum::body::Body;
+use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
@@ -10,7 +11,7 @@ use dotmesh_hub_db::DatabaseError;
 use dotmesh_hub_db::commits::Ancestry;
 use dotmesh_hub_db::ids::DotId;
 use dotmesh_hub_model::access::Action;
-use dotmesh_hub_service::auth::Viewer;
+use dotmesh_hub_service::auth::{OpenDot, Viewer};
 use dotmesh_hub_service::operations::sending;
 use dotmesh_hub_service::{Hub, HubError};
 use dotmesh_model::CommitId;
@@ -51,29 +52,59 @@ pub(crate) struct CommitsQuery {
 pub(crate) async fn get(
     State(hub): State<Hub>,
     viewer: Viewer,
-    DotPath(dot): DotPath,
-    query: Result<Query<CommitsQuery>, axum::extract::rejection::QueryRejection>,
+    dot: DotPath,
+    query: Result<Query<CommitsQuery>, QueryRejection>,
 ) -> Result<Response, HttpError> {
-    let dot = viewer.open(&hub, &dot, Action::Read).await?;
-    let id = dot.existing()?;
-    let Query(CommitsQuery { head, until }) = query
-        .map_err(|_| HttpError::malformed("give the newest commit of the list: ?head=COMMIT"))?;
-    let head = commit("head", &head)?;
-    let until = match until {
-        Some(until) => commit("until", &until)?,
-        None => CommitId::ROOT,
-    };
-    if head != CommitId::ROOT && !hub.database.has_commit(id, head).await? {
-        return Err(HubError::NoSuchCommit {
-            dot: dot.name,
-            commit: head,
-        }
-        .into());
-    }
-    let turn = hub.turns.downloads.take(&dot.subject, 1).await?;
-    let parts = json(hub, id, head, until);
-    let body = Body::from_stream(sending::send(turn, "a list of commits", parts));
+    let line = Line::open(&hub, &viewer, &dot, query).await?;
+    let turn = hub.turns.downloads.take(&line.dot.subject, 1).await?;
+    let body = Body::from_stream(sending::send(turn, "a list of commits", line.json(&hub)));
     Ok(([(CONTENT_TYPE, "application/json")], body).into_response())
+}
+
+/// A commit of a dot that may be read, and its ancestors before another one.
+pub(super) struct Line {
+    pub(super) dot: OpenDot,
+    id: DotId,
+    pub(super) head: CommitId,
+    pub(super) until: CommitId,
+}
+
+impl Line {
+    pub(super) async fn open(
+        hub: &Hub,
+        viewer: &Viewer,
+        DotPath(dot): &DotPath,
+        query: Result<Query<CommitsQuery>, QueryRejection>,
+    ) -> Result<Self, HttpError> {
+        let dot = viewer.open(hub, dot, Action::Read).await?;
+        let id = dot.existing()?;
+        let Query(CommitsQuery { head, until }) = query.map_err(|_| {
+            HttpError::malformed("give the newest commit of the list: ?head=COMMIT")
+        })?;
+        let head = commit("head", &head)?;
+        let until = match until {
+            Some(until) => commit("until", &until)?,
+            None => CommitId::ROOT,
+        };
+        if head != CommitId::ROOT && !hub.database.has_commit(id, head).await? {
+            let (dot, commit) = (dot.name, head);
+            return Err(HubError::NoSuchCommit { dot, commit }.into());
+        }
+        Ok(Self {
+            dot,
+            id,
+            head,
+            until,
+        })
+    }
+
+    /// The commits as the JSON of a [`CommitList`].
+    pub(super) fn json(
+        &self,
+        hub: &Hub,
+    ) -> impl futures::Stream<Item = Result<Bytes, std::io::Error>> + use<> {
+        json(hub.clone(), self.id, self.head, self.until)
+    }
 }
 
 fn commit(what: &str, text: &str) -> Result<CommitId, HttpError> {

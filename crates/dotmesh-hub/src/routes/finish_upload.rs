@@ -6,7 +6,7 @@ use axum::http::StatusCode;
 use axum::response::IntoResponse;
 use dotmesh_api::hub::FinishUpload;
 use dotmesh_api::identity::IDENTITY_HEADER;
-use dotmesh_hub_model::limits::{BRANCHES_PER_PUSH, COMMITS_PER_PUSH, PUSH};
+use dotmesh_hub_model::limits::PUSH;
 use dotmesh_hub_service::Hub;
 use dotmesh_hub_service::auth::Caller;
 use dotmesh_hub_service::operations::finish_upload::{self, Finish};
@@ -14,7 +14,7 @@ use dotmesh_hub_service::rate_limit::Subject;
 use dotmesh_model::DotIdentity;
 use sha2::{Digest as _, Sha256};
 
-use super::open_upload;
+use super::{check_limits, open_upload};
 use crate::error::HttpError;
 use crate::extract::{DotPath, UploadPath, parse_open_json, read_body};
 use crate::openapi::OfChange;
@@ -48,8 +48,7 @@ pub(crate) async fn post(
     let (_, upload) = open_upload(&hub, &caller, &dot, &upload).await?;
     let body = read_body(body, PUSH.most, "bytes of commits in one push").await?;
     let request: FinishUpload = parse_open_json(&body)?;
-    COMMITS_PER_PUSH.check(request.commits.len())?;
-    BRANCHES_PER_PUSH.check(request.branches.len())?;
+    check_limits(&request)?;
     let digest = Sha256::digest(&body).to_vec();
     let turn = hub
         .turns

@@ -19,5 +19,6 @@ pub(crate) async fn get() -> Json<HubVersion> {
         protocol: PROTOCOL_VERSION,
         commits_without_data: true,
         databases: true,
+        bundles: true,
     })
 }

@@ -22,6 +22,7 @@ mod bounds;
 mod branch_names;
 mod branches;
 mod browse;
+mod bundles;
 mod capability;
 mod check;
 mod cli;

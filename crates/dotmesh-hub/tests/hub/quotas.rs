@@ -40,7 +40,7 @@ impl TestHub {
         usage.await.unwrap()
     }
 
-    async fn set_quota(&self, name: &str, quota: Quota) {
+    pub(crate) async fn set_quota(&self, name: &str, quota: Quota) {
         let name = name.parse().unwrap();
         let set = self
             .hub

@@ -10,12 +10,12 @@ use std::fmt::{Debug, Write as _};
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
-use dotmesh_api::Problem;
 use dotmesh_api::hub::{
     CommitList, CurrentUser, FinishUpload, GrantAccess, HubDot, HubVersion, Upload,
 };
 use dotmesh_api::hub_client;
 use dotmesh_api::node::{Fetch, Transfer, TransferEvent};
+use dotmesh_api::{Bundle, Problem};
 use dotmesh_model::{CommitId, CommitRecord};
 use dotmesh_pool::{DotFile, FormatFile};
 use dotmesh_rows::model::DatabaseSummary;
@@ -155,6 +155,8 @@ fn tell(name: &str, bytes: &[u8]) -> String {
             assert_eq!(hub_client::join(&hashes), bytes);
             format!("{hashes:?}")
         }
+        ("bundles", "push") => tell_bundle::<FinishUpload>(name, bytes),
+        ("bundles", "pull") => tell_bundle::<CommitList>(name, bytes),
         ("hub", "version.json") => tell_json::<HubVersion>(bytes),
         ("hub", "user.json") => tell_json::<CurrentUser>(bytes),
         ("hub", "dots.json") => tell_json::<Vec<HubDot>>(bytes),
@@ -202,6 +204,12 @@ fn tell_json<T: Serialize + DeserializeOwned + Debug>(bytes: &[u8]) -> String {
     let whole: serde_json::Value = serde_json::from_slice(bytes).expect("JSON");
     assert_eq!(serde_json::to_value(&value).expect("JSON"), whole);
     format!("{value:?}")
+}
+
+fn tell_bundle<T: Serialize + DeserializeOwned + Debug>(name: &str, bytes: &[u8]) -> String {
+    let bundle = Bundle::decode(Bytes::copy_from_slice(bytes)).expect("a bundle");
+    assert_eq!(bundle.encode(), bytes);
+    tell_json::<T>(&bundle.json) + &tell_pack(name, &bundle.pack)
 }
 
 fn tell_tree_page(bytes: &[u8]) -> String {

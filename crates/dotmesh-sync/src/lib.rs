@@ -22,7 +22,7 @@ pub use cached_source::CachedSource;
 pub use compare::{EntryType, Look, PathChange, What, compare};
 pub use disk::DiskError;
 pub use history::{HistoryError, VerifiedCommit, verify_commits};
-pub use hub_source::HubSource;
+pub use hub_source::{EarlyObjects, HubSource};
 pub use limits::Limits;
 pub use materialise::{Base, MaterialiseError, Target, materialise};
 pub use objects::{FetchError, Fresh, Like, MemoryObjects, NullSink, ObjectSink, ObjectSource};

@@ -1,6 +1,9 @@
 //! Pushes commits: seals them, and at the same time sends the hub the objects that it does not have.
 //!
-//! A push collects objects in batches, and asks the hub once for each batch which objects it needs. The missing objects
+//! If all of a push fits into a bundle, one request does it. The objects are new against commits that the hub has, so it
+//! need not be asked first.
+//!
+//! Any other push collects objects in batches, and asks the hub once for each batch which objects it needs. The missing objects
 //! go into packs. Several batches and packs are always in progress, so neither the disk nor the network waits. Dropping
 //! a push stops everything. The next push does not send again what the hub has acknowledged.
 
@@ -9,8 +12,9 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
+use dotmesh_api::bundle::MAX_BUNDLE_LENGTH;
 use dotmesh_api::hub::{BranchUpdate, FinishUpload, SealedCommit, Upload};
-use dotmesh_api::{ClientError, ErrorCode, HubClient};
+use dotmesh_api::{Bundle, ClientError, ErrorCode, HubClient};
 use dotmesh_model::{DotIdentity, DotName, ObjectHash};
 use dotmesh_store::polite::{Yielder, politely};
 use dotmesh_store::{Effort, Frame, FrameEncoder, Object, PackWriter};
@@ -51,7 +55,11 @@ const REMEMBERED: usize = 1 << 19;
 
 /// A push in progress.
 pub struct Push {
-    target: UploadTarget,
+    target: PushTarget,
+    /// The upload that is begun with the first batch or at the end.
+    upload: Option<Arc<Upload>>,
+    /// The upload of a push in one request.
+    at_once: Option<Upload>,
     deltas: bool,
     remembered: HashSet<ObjectHash>,
     batch: Vec<Fresh>,
@@ -65,35 +73,44 @@ pub struct Push {
 
 /// Whether a push failed because the hub does not have a delta base. The caller then pushes without deltas.
 pub fn is_about_deltas(error: &HubRequestError) -> bool {
+    error.step == SEND && is_about_objects(error)
+}
+
+/// Whether the hub lacks objects, or found that some are not as they should be.
+fn is_about_objects(error: &HubRequestError) -> bool {
     let code = match &error.source {
         ClientError::Refused(refusal) => Some(refusal.code),
         _ => None,
     };
-    error.step == SEND && matches!(code, Some(ErrorCode::Incomplete | ErrorCode::Corrupt))
+    matches!(code, Some(ErrorCode::Incomplete | ErrorCode::Corrupt))
 }
 
 const SEND: &str = "send a pack";
 
+const FINISH: &str = "finish a push";
+
 impl Push {
-    /// Begins a push. With `deltas`, it sends objects as deltas if that is smaller.
-    pub async fn begin(
+    /// Prepares a push. With `deltas`, it sends objects as deltas if that is smaller. `at_once` is an upload with a random
+    /// id, if the hub takes bundles.
+    pub fn new(
         hub: &HubClient,
         dot: &DotName,
         rate: &Arc<Rate>,
         progress: &Arc<Progress>,
         deltas: bool,
-    ) -> Result<Self, HubRequestError> {
-        let upload = retry(progress, "begin a push", || hub.begin_upload(dot)).await?;
-        let target = UploadTarget {
+        at_once: Option<Upload>,
+    ) -> Self {
+        let target = PushTarget {
             hub: hub.clone(),
             dot: dot.clone(),
-            upload: Arc::new(upload),
             rate: Arc::clone(rate),
             progress: Arc::clone(progress),
             under_way: Arc::default(),
         };
-        Ok(Self {
+        Self {
             target,
+            upload: None,
+            at_once,
             deltas,
             remembered: HashSet::new(),
             batch: Vec::new(),
@@ -102,7 +119,7 @@ impl Push {
             pack: PackWriter::with_room(PACK_ROOM),
             content: 0,
             sending: JoinSet::new(),
-        })
+        }
     }
 
     /// Seals a commit's data and sends the objects that the hub does not have. With a base, it reads only what has
@@ -145,9 +162,54 @@ impl Push {
         commits: Vec<SealedCommit>,
         branches: Vec<BranchUpdate>,
     ) -> Result<Option<DotIdentity>, HubRequestError> {
+        let finish = FinishUpload { commits, branches };
+        // Without an upload, no batch was sent yet.
+        if self.upload.is_none()
+            && let Some(upload) = self.at_once.take()
+            && let Some(bundle) = self.bundle(&finish).await
+        {
+            match self.target.push_at_once(&upload, bundle).await {
+                // Another push has to say what the hub lacks, or whether deltas are to blame.
+                Err(error) if is_about_objects(&error) => {
+                    tracing::info!(error = %error.source, "pushing step by step");
+                }
+                finished => return finished,
+            }
+        }
         self.drain().await?;
         self.target.progress.start_phase("finishing");
-        self.target.finish(FinishUpload { commits, branches }).await
+        let upload = self.upload().await?;
+        self.target.finish(&upload, &finish).await
+    }
+
+    /// The push as a bundle, if it is small enough. No object in it is the delta base of another one.
+    async fn bundle(&self, finish: &FinishUpload) -> Option<Bytes> {
+        let batch = self.batch.clone();
+        let hashes: HashSet<ObjectHash> = batch.iter().map(|fresh| fresh.object.hash()).collect();
+        let encoded = self.target.encode(batch, hashes, self.deltas).await;
+        self.target.under_way().clear();
+        let mut pack = PackWriter::default();
+        for frame in &encoded.frames {
+            pack.push(frame);
+        }
+        let bundle = Bundle::new(pack.finish(), finish).ok()?.encode();
+        let is_small = bundle.len() <= self.target.rate.step(MAX_BUNDLE_LENGTH);
+        is_small.then(|| {
+            encoded.count(&self.target.progress);
+            bundle
+        })
+    }
+
+    /// Returns the upload, which the first call begins.
+    async fn upload(&mut self) -> Result<Arc<Upload>, HubRequestError> {
+        if let Some(upload) = &self.upload {
+            return Ok(Arc::clone(upload));
+        }
+        let PushTarget {
+            hub, dot, progress, ..
+        } = &self.target;
+        let upload = retry(progress, "begin a push", || hub.begin_upload(dot)).await?;
+        Ok(Arc::clone(self.upload.insert(Arc::new(upload))))
     }
 
     async fn drain(&mut self) -> Result<(), HubRequestError> {
@@ -168,9 +230,10 @@ impl Push {
         while self.asking.len() >= ASKING {
             self.take_answer().await?;
         }
+        let upload = self.upload().await?;
         self.batch_length = 0;
         let batch = std::mem::take(&mut self.batch);
-        let asked = self.target.clone().ask(batch, self.deltas);
+        let asked = self.target.clone().ask(upload, batch, self.deltas);
         self.asking.spawn(asked);
         Ok(())
     }
@@ -195,10 +258,11 @@ impl Push {
         while self.sending.len() >= SENDING {
             join_next(&mut self.sending).await?;
         }
+        let upload = self.upload().await?;
         self.content = 0;
         let next = PackWriter::with_room(PACK_ROOM);
         let pack = std::mem::replace(&mut self.pack, next).finish();
-        self.sending.spawn(self.target.clone().send(pack));
+        self.sending.spawn(self.target.clone().send(upload, pack));
         Ok(())
     }
 }
@@ -224,37 +288,74 @@ impl ObjectSink for Push {
     }
 }
 
-/// The upload of a push.
+/// Frames of the objects that are sent, with the numbers of bytes for the progress.
+struct Encoded {
+    frames: Vec<Frame>,
+    compressed: u64,
+    deduplicated: u64,
+}
+
+impl Encoded {
+    fn count(&self, progress: &Progress) {
+        progress.add_deduplicated(self.deduplicated);
+        progress.add_compressed(self.compressed);
+    }
+}
+
+/// Where a push goes.
 #[derive(Clone)]
-struct UploadTarget {
+struct PushTarget {
     hub: HubClient,
     dot: DotName,
-    upload: Arc<Upload>,
     rate: Arc<Rate>,
     progress: Arc<Progress>,
     /// The objects that the hub has not acknowledged yet. They must not be delta bases.
     under_way: Arc<Mutex<HashSet<ObjectHash>>>,
 }
 
-impl UploadTarget {
+impl PushTarget {
     /// Asks which objects of a batch are missing, and encodes those.
-    async fn ask(self, batch: Vec<Fresh>, deltas: bool) -> Result<Vec<Frame>, HubRequestError> {
+    async fn ask(
+        self,
+        upload: Arc<Upload>,
+        batch: Vec<Fresh>,
+        deltas: bool,
+    ) -> Result<Vec<Frame>, HubRequestError> {
         let hashes: Vec<_> = batch.iter().map(|fresh| fresh.object.hash()).collect();
         let missing = retry(&self.progress, "ask the hub what it has", || {
-            self.hub.missing(&self.dot, &self.upload, &hashes)
+            self.hub.missing(&self.dot, &upload, &hashes)
         });
         let missing: HashSet<ObjectHash> = missing.await?.into_iter().collect();
         let asked = (hashes.len() + missing.len()) * ObjectHash::LENGTH;
         self.progress.add_wire(asked as u64);
-        self.under_way().extend(&missing);
-        let frames =
-            tokio::task::spawn_blocking(move || politely(|| self.encode(batch, &missing, deltas)));
-        Ok(frames
-            .await
-            .unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic())))
+        let encoded = self.encode(batch, missing, deltas).await;
+        encoded.count(&self.progress);
+        Ok(encoded.frames)
     }
 
-    fn encode(&self, batch: Vec<Fresh>, missing: &HashSet<ObjectHash>, deltas: bool) -> Vec<Frame> {
+    /// Encodes the missing objects of a batch. They are under way from here on.
+    async fn encode(
+        &self,
+        batch: Vec<Fresh>,
+        missing: HashSet<ObjectHash>,
+        deltas: bool,
+    ) -> Encoded {
+        self.under_way().extend(&missing);
+        let target = self.clone();
+        let encoding = tokio::task::spawn_blocking(move || {
+            politely(|| target.encode_missing(batch, &missing, deltas))
+        });
+        encoding
+            .await
+            .unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))
+    }
+
+    fn encode_missing(
+        &self,
+        batch: Vec<Fresh>,
+        missing: &HashSet<ObjectHash>,
+        deltas: bool,
+    ) -> Encoded {
         let (mut sent, mut deduplicated) = (0, 0);
         let mut wanted: Vec<(Object, Option<Like>)> = Vec::with_capacity(missing.len());
         for Fresh { object, like } in batch {
@@ -288,15 +389,17 @@ impl UploadTarget {
             })
             .collect();
         let stored: u64 = frames.iter().map(|frame| frame.stored().len() as u64).sum();
-        self.progress.add_deduplicated(deduplicated);
-        self.progress.add_compressed(sent.saturating_sub(stored));
-        frames
+        Encoded {
+            frames,
+            compressed: sent.saturating_sub(stored),
+            deduplicated,
+        }
     }
 
-    async fn send(self, pack: Bytes) -> Result<(), HubRequestError> {
+    async fn send(self, upload: Arc<Upload>, pack: Bytes) -> Result<(), HubRequestError> {
         self.rate.spend(pack.len()).await;
         retry(&self.progress, SEND, || {
-            self.hub.send_pack(&self.dot, &self.upload, pack.clone())
+            self.hub.send_pack(&self.dot, &upload, pack.clone())
         })
         .await?;
         self.progress.add_wire(pack.len() as u64);
@@ -318,11 +421,30 @@ impl UploadTarget {
     }
 
     /// Finishes the upload. If the same request is repeated, the hub gives the first answer again.
-    async fn finish(&self, finish: FinishUpload) -> Result<Option<DotIdentity>, HubRequestError> {
-        retry_for(&self.progress, "finish a push", LONG, || {
-            self.hub.finish_upload(&self.dot, &self.upload, &finish)
+    async fn finish(
+        &self,
+        upload: &Upload,
+        finish: &FinishUpload,
+    ) -> Result<Option<DotIdentity>, HubRequestError> {
+        retry_for(&self.progress, FINISH, LONG, || {
+            self.hub.finish_upload(&self.dot, upload, finish)
         })
         .await
+    }
+
+    /// Makes the whole push. If the same request is repeated, the hub gives the first answer again.
+    async fn push_at_once(
+        &self,
+        upload: &Upload,
+        bundle: Bytes,
+    ) -> Result<Option<DotIdentity>, HubRequestError> {
+        self.rate.spend(bundle.len()).await;
+        let pushed = retry_for(&self.progress, FINISH, LONG, || {
+            self.hub.push_bundle(&self.dot, upload, bundle.clone())
+        });
+        let identity = pushed.await?;
+        self.progress.add_wire(bundle.len() as u64);
+        Ok(identity)
     }
 }
 

@@ -134,9 +134,7 @@ pub(crate) async fn push(
     commit: CommitId,
 ) -> Result<ObjectHash, String> {
     let progress = Arc::default();
-    let mut push = Push::begin(client, app, &Arc::default(), &progress, true)
-        .await
-        .map_err(|error| told(&error))?;
+    let mut push = Push::new(client, app, &Arc::default(), &progress, true, None);
     let cache: Arc<dyn PageCache> = Arc::new(NoCache);
     let sealed = push.send(data, None, &cache).await;
     let root = sealed.map_err(|error| told(&error))?.root;

@@ -38,7 +38,7 @@ pub(crate) async fn clone(job: &Arc<Job>) -> Result<TransferOutcome, NodeError> 
     let (upstream, remote) = upstream::read(job, &HubHistory::default()).await?;
     let (mut history, mut seals) = (History::default(), HashMap::new());
     let there = (&upstream, &remote);
-    let lines = lines(job, there, &mut history, &mut seals, &BTreeMap::new()).await?;
+    let (lines, early) = lines(job, there, &mut history, &mut seals, &BTreeMap::new()).await?;
     let new: BTreeMap<CommitId, HubCommit> =
         lines.iter().flat_map(Line::commits).cloned().collect();
     pool.begin_dot(&job.local).await?;
@@ -82,7 +82,10 @@ pub(crate) async fn clone(job: &Arc<Job>) -> Result<TransferOutcome, NodeError> 
         }
     }
     let heads: HashSet<CommitId> = dot.branches.values().map(|branch| branch.head).collect();
-    let here = receive(job, &upstream, &new, &heads, &history, here).await?;
+    let (connection, name) = (&upstream.connection, &upstream.name);
+    let known = (history.clone(), here.clone());
+    let receiver = Receiver::new(connection, &job.local, name, known.0, known.1, early);
+    let here = receive(job, receiver, &new, &heads, &history, here).await?;
     for (branch, state) in &dot.branches {
         let start = Start::Commit(state.head);
         pool.create_branch(&dot.name, branch, start).await?;
@@ -146,14 +149,12 @@ async fn take_up(
 /// Receives the heads, or all commits, and returns all commits whose data is here then.
 async fn receive(
     job: &Job,
-    upstream: &Upstream,
+    mut receiver: Receiver,
     new: &BTreeMap<CommitId, HubCommit>,
     heads: &HashSet<CommitId>,
     history: &History,
     mut here: HashMap<CommitId, ObjectHash>,
 ) -> Result<HashMap<CommitId, ObjectHash>, NodeError> {
-    let (connection, name) = (&upstream.connection, &upstream.name);
-    let mut receiver = Receiver::new(connection, &job.local, name, history.clone(), here.clone());
     let order = oldest_first(history, new);
     let wanted = order
         .iter()

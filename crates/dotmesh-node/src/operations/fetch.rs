@@ -6,6 +6,7 @@ use dotmesh_api::ErrorCode;
 use dotmesh_api::identity::Meant;
 use dotmesh_api::node::{Fetch, Source, TransferOutcome};
 use dotmesh_model::{CommitId, DotIdentity, DotName};
+use dotmesh_sync::EarlyObjects;
 
 use super::receive::Receiver;
 use super::revision::Revisions;
@@ -77,7 +78,9 @@ pub(crate) async fn fetch(
             let hub = connection.hub_name();
             return Err(NodeError::Nowhere { commit, hub });
         }
-        let mut receiver = Receiver::new(&there, name, &remote, history.clone(), here.clone());
+        let known = (history.clone(), here.clone());
+        let early = EarlyObjects::default();
+        let mut receiver = Receiver::new(&there, name, &remote, known.0, known.1, early);
         receiver.queue(from_there.into_iter().filter(|(id, _)| !lacks(id)));
         while let Some((id, commit)) = receiver.next().await.map_err(another)? {
             node.registry.set_source(&dot.id, id, None).await?;

@@ -11,7 +11,7 @@ use crate::hub_history::HubHistory;
 pub(crate) async fn fetch_branches(job: &Job) -> Result<TransferOutcome, NodeError> {
     let dot = job.node.settled(&job.local).await?;
     let told = HubHistory::load(&job.node, &job.local).await?;
-    let seen = pull::look(job, &dot).await?;
+    let mut seen = pull::look(job, &dot).await?;
     let (place, identity) = (seen.upstream.source(), seen.upstream.identity());
     let mut outcome = TransferOutcome {
         renamed: seen.upstream.renamed(job),
@@ -23,6 +23,6 @@ pub(crate) async fn fetch_branches(job: &Job) -> Result<TransferOutcome, NodeErr
         branch.is_new = before.is_none();
         outcome.branches.push(branch);
     }
-    outcome.without_data = pull::bring(job, &dot, &seen).await?;
+    outcome.without_data = pull::bring(job, &dot, &mut seen).await?;
     Ok(outcome)
 }

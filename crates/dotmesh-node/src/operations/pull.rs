@@ -12,6 +12,7 @@ use dotmesh_model::branches::{Origin, diverged_name};
 use dotmesh_model::size::format_size;
 use dotmesh_model::{BranchName, CommitId, History, Relation};
 use dotmesh_pool::{NewStep, Start};
+use dotmesh_sync::EarlyObjects;
 
 use super::bookkeeping::{self, Effort};
 use super::fetch::roots_here;
@@ -31,12 +32,12 @@ use crate::registry::{Branch, Dot};
 /// Pulls one branch, or all of them.
 pub(crate) async fn pull(job: &Arc<Job>) -> Result<TransferOutcome, NodeError> {
     let dot = job.node.settled(&job.local).await?;
-    let seen = look(job, &dot).await?;
+    let mut seen = look(job, &dot).await?;
     // Refuse before anything is fetched. The same is checked again before anything is changed.
     for line in &seen.lines {
         plan(job, &dot, &seen.history, &line.branch).await?;
     }
-    let came_without = bring(job, &dot, &seen).await?;
+    let came_without = bring(job, &dot, &mut seen).await?;
     let renamed = seen.upstream.renamed(job);
     let moving = Arc::clone(job);
     let moved = to_the_end(async move { move_branches(&moving, &seen.lines).await });
@@ -53,6 +54,7 @@ pub(super) struct Seen {
     remote: HubDot,
     history: History,
     pub(super) lines: Vec<Line>,
+    early: EarlyObjects,
 }
 
 /// Reads the branches that are asked for, and their history. Nothing is kept yet.
@@ -63,19 +65,21 @@ pub(super) async fn look(job: &Job, dot: &Dot) -> Result<Seen, NodeError> {
     let mut history = registry.history(&dot.id).await?;
     let mut seals = registry.seals(&dot.id).await?;
     let there = (&upstream, &remote);
-    let lines = lines(job, there, &mut history, &mut seals, &dot.heads()).await?;
+    let (lines, early) = lines(job, there, &mut history, &mut seals, &dot.heads()).await?;
     Ok(Seen {
         upstream,
         remote,
         history,
         lines,
+        early,
     })
 }
 
 /// Brings the history and the data of the branches' heads, or all data. Returns how many commits came without their data,
 /// since the hub lacks it.
-pub(super) async fn bring(job: &Job, dot: &Dot, seen: &Seen) -> Result<u64, NodeError> {
+pub(super) async fn bring(job: &Job, dot: &Dot, seen: &mut Seen) -> Result<u64, NodeError> {
     let registry = &job.node.registry;
+    let early = std::mem::take(&mut seen.early);
     let (upstream, lines) = (&seen.upstream, &seen.lines);
     let here = roots_here(job, &dot.id).await?;
     let (connection, name) = (&upstream.connection, &upstream.name);
@@ -85,7 +89,8 @@ pub(super) async fn bring(job: &Job, dot: &Dot, seen: &Seen) -> Result<u64, Node
     };
     let told = remember(job, dot, upstream, lines, &without).await?;
     let mut came_without = HashSet::new();
-    let mut receiver = Receiver::new(connection, &job.local, name, seen.history.clone(), here);
+    let history = seen.history.clone();
+    let mut receiver = Receiver::new(connection, &job.local, name, history, here, early);
     let absent = registry.sources(&dot.id).await?;
     for line in lines {
         let leading: Vec<CommitId> = match job.request.full {

@@ -7,7 +7,7 @@ use dotmesh_api::hub::{HubBranch, HubDot};
 use dotmesh_api::node::BranchOutcome;
 use dotmesh_model::{BranchName, CommitId, DotName, History, ObjectHash};
 use dotmesh_sync::{
-    Base, CachedSource, FetchError, HubSource, MaterialiseError, Target, materialise,
+    Base, CachedSource, EarlyObjects, FetchError, HubSource, MaterialiseError, Target, materialise,
     verify_commits,
 };
 
@@ -45,15 +45,16 @@ impl Line {
 }
 
 /// Reads and verifies the history of the requested branches. Adds it to `history`, and the seals of its commits to
-/// `seals`. `heads` are the heads of the local branches.
+/// `seals`. `heads` are the heads of the local branches. Also returns the objects that came along.
 pub(crate) async fn lines(
     job: &Job,
     (upstream, remote): (&Upstream, &HubDot),
     history: &mut History,
     seals: &mut HashMap<CommitId, Seal>,
     heads: &BTreeMap<BranchName, CommitId>,
-) -> Result<Vec<Line>, NodeError> {
+) -> Result<(Vec<Line>, EarlyObjects), NodeError> {
     job.progress.start_phase("reading the history");
+    let mut early = EarlyObjects::default();
     let mut lines = Vec::new();
     for branch in wanted_branches(job, remote)? {
         let mut new = Vec::new();
@@ -62,7 +63,8 @@ pub(crate) async fn lines(
             let head = heads.get(&branch.name).copied();
             let until = head.filter(|head| seals.contains_key(head));
             let hub = &upstream.connection;
-            let list = hub.hub_commits(&upstream.name, branch.head, until).await?;
+            let list = hub.hub_line(&upstream.name, branch.head, until, &mut early);
+            let list = list.await?;
             if list.commits.first().is_some_and(|head| head.without_data) {
                 let (commit, hub) = (branch.head, hub.hub_name());
                 return Err(NodeError::Nowhere { commit, hub });
@@ -85,7 +87,7 @@ pub(crate) async fn lines(
         }
         lines.push(Line { branch, new });
     }
-    Ok(lines)
+    Ok((lines, early))
 }
 
 fn wanted_branches(job: &Job, remote: &HubDot) -> Result<Vec<HubBranch>, NodeError> {
@@ -125,16 +127,19 @@ pub(crate) struct Receiver {
 
 impl Receiver {
     /// Makes a receiver with an empty queue. `here` are the commits whose data is here, with the roots of their trees.
+    /// `early` came before.
     pub(crate) fn new(
         connection: &Connection,
         local: &DotName,
         remote: &DotName,
         history: History,
         here: HashMap<CommitId, ObjectHash>,
+        early: EarlyObjects,
     ) -> Self {
         let progress = Arc::clone(&connection.progress);
         let rate = Arc::clone(&connection.rate);
         let source = HubSource::new(connection.hub.clone(), remote.clone(), rate, progress);
+        let source = source.with_early(early);
         let cache = connection.node.stored_pages.of(local);
         Self {
             connection: connection.clone(),

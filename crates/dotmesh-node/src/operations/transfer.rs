@@ -9,12 +9,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::response::Response;
+use dotmesh_api::bundle::MAX_BUNDLE_LENGTH;
 use dotmesh_api::hub::CommitList;
 use dotmesh_api::node::{Fetch, HubLogin, OperationKind, Transfer, TransferEvent, TransferOutcome};
 use dotmesh_api::node_client::Direction;
 use dotmesh_api::{ErrorBody, ErrorCode, HubAddress, HubClient};
 use dotmesh_model::{CommitId, DotName};
-use dotmesh_sync::{Progress, Rate, greet, retry};
+use dotmesh_sync::{EarlyObjects, MaterialiseError, Progress, Rate, greet, retry};
 
 use super::transfer_tags::transfer_tags;
 use super::{clone, fetch, fetch_branches, pull, push, tag};
@@ -36,6 +37,8 @@ pub(crate) struct Connection {
     pub(crate) progress: Arc<Progress>,
     /// Whether the hub supports commits without data.
     pub(crate) takes_without_data: bool,
+    /// Whether the hub knows bundles.
+    pub(crate) bundles: bool,
 }
 
 /// The parameters of a push, pull or clone.
@@ -69,6 +72,28 @@ impl Connection {
         let step = "read the dot's history";
         let list = retry(&self.progress, step, || self.hub.commits(dot, head, until));
         Ok(list.await?)
+    }
+
+    /// Like [`Self::hub_commits`], and adds the first objects of the head to `early`, if there is room for more.
+    pub(crate) async fn hub_line(
+        &self,
+        dot: &DotName,
+        head: CommitId,
+        until: Option<CommitId>,
+        early: &mut EarlyObjects,
+    ) -> Result<CommitList, NodeError> {
+        // Below a limit of the rate, objects come in smaller parts.
+        let is_room = early.len() + self.rate.step(MAX_BUNDLE_LENGTH) >= MAX_BUNDLE_LENGTH;
+        if !(self.bundles && is_room) {
+            return self.hub_commits(dot, head, until).await;
+        }
+        let step = "read the dot's history";
+        let bundle = retry(&self.progress, step, || self.hub.bundle(dot, head, until));
+        let (commits, pack) = bundle.await?;
+        self.progress.add_wire(pack.len() as u64);
+        self.rate.spend(pack.len()).await;
+        early.add(pack).map_err(MaterialiseError::from)?;
+        Ok(commits)
     }
 
     /// The commits of a dot whose data the hub lacks.
@@ -200,6 +225,7 @@ async fn run(
         rate: Arc::new(Rate::new(limit)),
         progress,
         takes_without_data: version.commits_without_data,
+        bundles: version.bundles,
     };
     match work {
         Work::Fetch(request) => fetch::fetch(&connection, &local, &request).await,

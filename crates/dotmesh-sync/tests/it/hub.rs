@@ -145,9 +145,7 @@ async fn push(
     branches: Vec<BranchUpdate>,
     progress: &Arc<Progress>,
 ) -> Vec<SealedCommit> {
-    let mut push = Push::begin(hub, &dot(), &Arc::default(), progress, true)
-        .await
-        .expect("begin");
+    let mut push = Push::new(hub, &dot(), &Arc::default(), progress, true, None);
     let cache: Arc<dyn PageCache> = Arc::new(NoCache);
     let mut parent = ROOT_SEAL;
     let mut sealed = Vec::new();
@@ -328,8 +326,9 @@ async fn an_unreachable_hub_is_named_with_the_step_that_failed() {
     let user = "alice".parse().expect("a name");
     let client = HubClient::new(address, user, String::new()).expect("a client");
     let (rate, progress) = (Arc::<Rate>::default(), Arc::default());
-    let pushing = Push::begin(&client, &dot(), &rate, &progress, true).await;
-    let error = pushing.err().expect("nobody listens");
+    let push = Push::new(&client, &dot(), &rate, &progress, true, None);
+    let pushing = push.finish(Vec::new(), Vec::new()).await;
+    let error = pushing.expect_err("nobody listens");
     assert_eq!(error.to_string(), "cannot begin a push");
 }
 
@@ -345,6 +344,7 @@ async fn a_hub_of_another_protocol_is_refused_with_what_to_do() {
             protocol,
             commits_without_data: false,
             databases: false,
+            bundles: false,
         };
         let app = Router::new().route("/api/v1/version", get(async || Json(version)));
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0")

@@ -14,6 +14,9 @@ use crate::step::Way;
 /// The first bytes of every pack.
 const MAGIC: &[u8] = b"dotpack\x01";
 
+/// The largest pack in a bundle, in bytes.
+const MAX_BUNDLE_LENGTH: usize = 1 << 20;
+
 /// Listens on one address, and forwards connections to another.
 #[derive(Clone, Debug)]
 pub(crate) struct Proxy {
@@ -95,7 +98,16 @@ impl Flip {
         else {
             return;
         };
-        let body = &mut bytes[begin + MAGIC.len()..];
+        // A bundle has the pack's length before it, and JSON after it. In any other body these bytes are no such length.
+        let length = bytes[..begin]
+            .last_chunk()
+            .map(|four| u32::from_le_bytes(*four));
+        let length = length.and_then(|length| usize::try_from(length).ok());
+        let end = length.filter(|length| *length <= MAX_BUNDLE_LENGTH);
+        let end = end.map_or(bytes.len(), |length| bytes.len().min(begin + length));
+        let Some(body) = bytes.get_mut(begin + MAGIC.len()..end) else {
+            return;
+        };
         let Ok(bits) = u64::try_from(body.len() * 8) else {
             return;
         };
@@ -167,5 +179,13 @@ mod tests {
         assert_eq!(bytes.last(), Some(&0x80));
         flip.apply(&mut bytes);
         assert_eq!(flip.done.load(Ordering::SeqCst), 1);
+
+        // A bundle's pack of two bytes after the magic, and JSON.
+        let original = [b"\n\x0a\0\0\0dotpack\x01".as_slice(), b"\0\0{}"].concat();
+        let mut bytes = original.clone();
+        flip.armed.store(true, Ordering::SeqCst);
+        flip.apply(&mut bytes);
+        assert_eq!(bytes[..14], original[..14]);
+        assert_eq!(bytes[14..], *b"\x80{}");
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-use dotmesh_api::hub::{BranchUpdate, SealedCommit};
+use dotmesh_api::hub::{BranchUpdate, SealedCommit, Upload};
 use dotmesh_api::node::{SkippedSockets, Source};
 use dotmesh_model::{CommitId, CommitRecord, DotIdentity, History, LeftOut, ObjectHash};
 use dotmesh_sync::{Limits, Push, SealError, SealedBase, is_about_deltas};
@@ -10,6 +10,7 @@ use dotmesh_sync::{Limits, Push, SealError, SealedBase, is_about_deltas};
 use super::{HubState, Stays};
 use crate::error::NodeError;
 use crate::hub_history::HubHistory;
+use crate::node::random_hex;
 use crate::operations::left_out;
 use crate::operations::transfer::{Connection, Job};
 use crate::operations::upstream::Upstream;
@@ -102,11 +103,15 @@ impl<'a> Commits<'a> {
             hub,
             rate,
             progress,
+            bundles,
             ..
         } = &self.upstream.connection;
         let cache = node.stored_pages.of(&self.dot.name);
         progress.start_phase("comparing");
-        let mut push = Push::begin(hub, &self.upstream.name, rate, progress, deltas).await?;
+        let at_once = (*bundles && deltas).then(|| Upload {
+            id: random_hex::<16>(),
+        });
+        let mut push = Push::new(hub, &self.upstream.name, rate, progress, deltas, at_once);
         let mut stays = Stays::default();
         let mut sealed = Vec::with_capacity(self.ids.len());
         // The commits that this push has sent with their data.

@@ -17,6 +17,7 @@ mod running;
 mod stash;
 mod tags;
 mod transfers;
+mod trips;
 mod undo_model;
 mod undoing;
 mod without_data;

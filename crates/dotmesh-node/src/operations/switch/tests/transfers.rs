@@ -104,6 +104,7 @@ impl TestHub {
             rate: Arc::new(Rate::new(None)),
             progress: Arc::new(Progress::default()),
             takes_without_data: true,
+            bundles: true,
         };
         let request = Transfer {
             hub: HubLogin {

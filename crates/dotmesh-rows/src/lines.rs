@@ -2,6 +2,7 @@
 
 use std::io::{BufRead, BufReader, Read};
 
+use crate::adapter::{Row, Rows};
 use crate::error::RowsError;
 use crate::model::Cell;
 
@@ -115,6 +116,25 @@ impl Begun {
 }
 
 impl<R: Read> Lines<R> {
+    /// The rows that the lines are. `values` makes the values of a row from its fields. The first `keys` of them are its key.
+    pub(crate) fn rows<'a>(
+        mut self,
+        keys: usize,
+        mut values: impl FnMut(Vec<Field>) -> Result<Vec<Cell>, RowsError> + Send + 'a,
+    ) -> Rows<'a>
+    where
+        R: Send + 'a,
+    {
+        Box::new(std::iter::from_fn(move || {
+            let fields = self.next_line().transpose()?;
+            Some(fields.and_then(&mut values).map(|mut key| Row {
+                values: key.split_off(keys.min(key.len())),
+                key,
+                group: None,
+            }))
+        }))
+    }
+
     /// Reads lines. Of a field that has more than `longest` bytes, the beginning and a hash are kept.
     pub(crate) fn new(reader: R, longest: usize) -> Self {
         Self {

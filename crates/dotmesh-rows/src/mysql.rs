@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::adapter::{Adapter, DATA, Recipe, Row, Rows, Scan};
+use crate::adapter::{Adapter, DATA, Recipe, Rows, Scan};
 use crate::client::{Client, Run, whole};
 use crate::error::RowsError;
 use crate::lines::{Field, Lines};
@@ -401,30 +401,20 @@ impl Adapter for Mysql {
             query.push_str(&format!(" LIMIT {limit}"));
         }
         let run = Self::query(Some(&table.name.database), &query);
-        let mut lines = Lines::new(self.client.run(run)?, scan.longest);
-        Ok(Box::new(std::iter::from_fn(move || {
-            let fields = match lines.next_line() {
-                Ok(None) => return None,
-                Ok(Some(fields)) => fields,
-                Err(error) => return Some(Err(error)),
-            };
+        let lines = Lines::new(self.client.run(run)?, scan.longest);
+        Ok(lines.rows(keys, move |fields| {
             if fields.len() != forms.len() {
                 let what = format!("a row with {} of {} columns", fields.len(), forms.len());
-                return Some(Err(self.wrong(&what)));
+                return Err(self.wrong(&what));
             }
-            let mut fields = fields.into_iter().zip(&forms);
-            let key = fields.by_ref().take(keys).map(|(field, form)| match form {
+            let fields = fields.into_iter().zip(&forms).enumerate();
+            let values = fields.map(|(place, (field, form))| match form {
+                _ if place >= keys => marked(field, *form),
                 Form::Integer => field.integer(),
                 _ => field.value(),
             });
-            let key: Vec<Cell> = key.collect();
-            let values = fields.map(|(field, form)| marked(field, *form)).collect();
-            Some(Ok(Row {
-                key,
-                values,
-                group: None,
-            }))
-        })))
+            Ok(values.collect())
+        }))
     }
 
     fn run(&self, run: Run) -> Result<Box<dyn std::io::Read + Send>, RowsError> {

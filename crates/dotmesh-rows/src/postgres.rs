@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::adapter::{Adapter, DATA, Recipe, Row, Rows, Scan};
+use crate::adapter::{Adapter, DATA, Recipe, Rows, Scan};
 use crate::client::{Client, Run, whole};
 use crate::error::RowsError;
 use crate::lines::{Field, Lines};
@@ -376,7 +376,7 @@ impl Adapter for Postgres {
             run.environment.retain(|(name, _)| name != "PGOPTIONS");
             run = run.with("PGOPTIONS", options);
         }
-        let mut lines = Lines::new(self.client.run(run)?, scan.longest);
+        let lines = Lines::new(self.client.run(run)?, scan.longest);
         let kind_of = |name: &String| {
             let column = table.columns.iter().find(|column| column.name == *name);
             column.map_or("", |column| column.kind.as_str()).to_owned()
@@ -387,12 +387,7 @@ impl Adapter for Postgres {
             kinds.resize(keys, String::new());
         }
         kinds.extend(scan.columns.iter().map(kind_of));
-        Ok(Box::new(std::iter::from_fn(move || {
-            let fields = match lines.next_line() {
-                Ok(None) => return None,
-                Ok(Some(fields)) => fields,
-                Err(error) => return Some(Err(error)),
-            };
+        Ok(lines.rows(keys, move |fields| {
             let values = fields
                 .into_iter()
                 .zip(&kinds)
@@ -402,20 +397,15 @@ impl Adapter for Postgres {
                     "boolean" if field.head == b"f" => Cell::Text("false".to_owned()),
                     _ => field.value(),
                 });
-            let mut key: Vec<Cell> = values.collect();
-            if key.len() < kinds.len() {
-                return Some(Err(RowsError::Output {
+            let values: Vec<Cell> = values.collect();
+            match values.len() < kinds.len() {
+                true => Err(RowsError::Output {
                     kind: DatabaseKind::Postgres,
-                    what: format!("a row with {} of {} columns", key.len(), kinds.len()),
-                }));
+                    what: format!("a row with {} of {} columns", values.len(), kinds.len()),
+                }),
+                false => Ok(values),
             }
-            let values = key.split_off(keys);
-            Some(Ok(Row {
-                key,
-                values,
-                group: None,
-            }))
-        })))
+        }))
     }
 
     fn run(&self, run: Run) -> Result<Box<dyn std::io::Read + Send>, RowsError> {

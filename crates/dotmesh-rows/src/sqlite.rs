@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::adapter::{Adapter, Row, Rows, Scan};
+use crate::adapter::{Adapter, Rows, Scan};
 use crate::client::{Client, Run, whole};
 use crate::error::RowsError;
 use crate::lines::{Field, Lines};
@@ -236,24 +236,11 @@ impl Adapter for Sqlite {
             query.push_str(&format!(" LIMIT {limit}"));
         }
         let run = Run::new([MARKS]).input(query);
-        let mut lines = Lines::new(self.client.run(run)?, scan.longest);
-        Ok(Box::new(std::iter::from_fn(move || {
-            let fields = match lines.next_line() {
-                Ok(None) => return None,
-                Ok(Some(fields)) => fields,
-                Err(error) => return Some(Err(error)),
-            };
-            if fields.len() < count {
-                return Some(Err(wrong()));
-            }
-            let mut key: Vec<Cell> = fields.into_iter().map(value).collect();
-            let values = key.split_off(keys);
-            Some(Ok(Row {
-                key,
-                values,
-                group: None,
-            }))
-        })))
+        let lines = Lines::new(self.client.run(run)?, scan.longest);
+        Ok(lines.rows(keys, move |fields| match fields.len() < count {
+            true => Err(wrong()),
+            false => Ok(fields.into_iter().map(value).collect()),
+        }))
     }
 
     fn run(&self, run: Run) -> Result<Box<dyn std::io::Read + Send>, RowsError> {

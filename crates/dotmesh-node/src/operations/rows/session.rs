@@ -7,11 +7,10 @@ use dotmesh_api::{ErrorBody, ErrorCode};
 use futures::StreamExt as _;
 use tokio::sync::{mpsc, oneshot};
 
-use super::sql::find_database;
+use super::sql::{find_database, respond};
 use super::{Lines, Opened};
 use crate::engine::throwaway::Typed;
 use crate::error::NodeError;
-use crate::events;
 use crate::node::Node;
 use crate::view::At;
 
@@ -25,32 +24,15 @@ pub(crate) async fn start(
     session: SqlSession,
     body: Body,
 ) -> Result<Response, NodeError> {
-    let (state, store, database) =
-        find_database(&node, &at, &session.revision, &session.target).await?;
-    let (sender, lines) = mpsc::channel(16);
-    tokio::spawn(async move {
-        let lines = Lines { sender };
-        let opened = tokio::select! {
-            opened = state.adapter(&node, &store) => opened,
-            () = lines.sender.closed() => return,
-        };
-        let ended = match opened {
-            Err(error) => Err(ErrorBody::from(error)),
-            Ok(opened) => {
-                let run = opened
-                    .adapter
-                    .session(database.as_deref(), session.terminal);
-                let terminal = session.terminal && opened.has_terminal();
-                talk(&opened, run, terminal, body, &lines).await
-            }
-        };
-        let last = match ended {
-            Ok(()) => SqlEvent::Done {},
-            Err(body) => SqlEvent::Failed(body),
-        };
-        lines.tell(&last).await;
-    });
-    Ok(events::answer(lines))
+    let found = find_database(&node, &at, &session.revision, &session.target).await?;
+    let talking = move |opened: Opened, database: Option<String>, lines: Lines| async move {
+        let run = opened
+            .adapter
+            .session(database.as_deref(), session.terminal);
+        let terminal = session.terminal && opened.has_terminal();
+        talk(&opened, run, terminal, body, &lines).await
+    };
+    Ok(respond(node, found, talking))
 }
 
 /// Runs the client until it ends or the user leaves. Whoever opened the database then removes its container.

@@ -9,7 +9,7 @@ use dotmesh_rows::RowsError;
 use dotmesh_rows::model::Store;
 use tokio::sync::mpsc;
 
-use super::{Lines, State, blocking, chosen, find, no_store, parse, told, unless_left};
+use super::{Lines, Opened, State, blocking, chosen, find, no_store, parse, told, unless_left};
 use crate::error::NodeError;
 use crate::events;
 use crate::node::Node;
@@ -53,10 +53,17 @@ pub(super) async fn find_database(
     Ok((state, store, database))
 }
 
-/// Starts the client, and responds with its output.
-pub(crate) async fn start(node: Node, at: At, request: RunSql) -> Result<Response, NodeError> {
-    let (state, store, database) =
-        find_database(&node, &at, &request.revision, &request.target).await?;
+/// Opens the database, and responds with what the work with it tells, and at last how it ended. The work gets the name of the
+/// database, if the target has one.
+pub(super) fn respond<F, W>(
+    node: Node,
+    (state, store, database): (State, Store, Option<String>),
+    work: F,
+) -> Response
+where
+    F: FnOnce(Opened, Option<String>, Lines) -> W + Send + 'static,
+    W: Future<Output = Result<(), ErrorBody>> + Send + 'static,
+{
     let (sender, lines) = mpsc::channel(16);
     tokio::spawn(async move {
         let lines = Lines { sender };
@@ -64,46 +71,50 @@ pub(crate) async fn start(node: Node, at: At, request: RunSql) -> Result<Respons
             opened = state.adapter(&node, &store) => opened,
             () = lines.sender.closed() => return,
         };
-        let ran = match opened {
-            Err(error) => Err(ErrorBody::from(error)),
-            Ok(opened) => {
-                let enders = opened.ender().into_iter().collect();
-                let of_thread = lines.clone();
-                let ran = blocking(move || {
-                    let run = opened
-                        .adapter
-                        .statement(database.as_deref(), request.statement.as_bytes());
-                    let mut output = opened.adapter.run(run)?;
-                    let mut rest = Vec::new();
-                    let mut buffer = vec![0; 32 << 10];
-                    loop {
-                        let count = output.read(&mut buffer)?;
-                        rest.extend_from_slice(&buffer[..count]);
-                        let text = take_text(&mut rest, count == 0);
-                        if !text.is_empty() {
-                            of_thread.send(&SqlEvent::Output(text))?;
-                        }
-                        if count == 0 {
-                            return Ok::<_, RowsError>(());
-                        }
-                    }
-                });
-                unless_left(&lines, enders, ran)
-                    .await
-                    .map_err(|error| match error {
-                        // The client has its own words.
-                        RowsError::Failed { message } => {
-                            ErrorBody::new(ErrorCode::Invalid, message)
-                        }
-                        error => told(&store.to_string(), &error),
-                    })
-            }
+        let ended = match opened {
+            Ok(opened) => work(opened, database, lines.clone()).await,
+            Err(error) => Err(error.into()),
         };
-        let last = match ran {
+        let last = match ended {
             Ok(()) => SqlEvent::Done {},
             Err(body) => SqlEvent::Failed(body),
         };
         lines.tell(&last).await;
     });
-    Ok(events::answer(lines))
+    events::answer(lines)
+}
+
+/// Starts the client, and responds with its output.
+pub(crate) async fn start(node: Node, at: At, request: RunSql) -> Result<Response, NodeError> {
+    let found = find_database(&node, &at, &request.revision, &request.target).await?;
+    let name = found.1.to_string();
+    let run = move |opened: Opened, database: Option<String>, lines: Lines| async move {
+        let enders = opened.ender().into_iter().collect();
+        let of_thread = lines.clone();
+        let ran = blocking(move || {
+            let statement = request.statement.as_bytes();
+            let run = opened.adapter.statement(database.as_deref(), statement);
+            let mut output = opened.adapter.run(run)?;
+            let mut rest = Vec::new();
+            let mut buffer = vec![0; 32 << 10];
+            loop {
+                let count = output.read(&mut buffer)?;
+                rest.extend_from_slice(&buffer[..count]);
+                let text = take_text(&mut rest, count == 0);
+                if !text.is_empty() {
+                    of_thread.send(&SqlEvent::Output(text))?;
+                }
+                if count == 0 {
+                    return Ok::<_, RowsError>(());
+                }
+            }
+        });
+        let ran = unless_left(&lines, enders, ran).await;
+        ran.map_err(|error| match error {
+            // The client has its own words.
+            RowsError::Failed { message } => ErrorBody::new(ErrorCode::Invalid, message),
+            error => told(&name, &error),
+        })
+    };
+    Ok(respond(node, found, run))
 }

@@ -380,27 +380,21 @@ fn has_usual_blocks(folder: &OwnedFd) -> io::Result<bool> {
     Ok(control.windows(8).any(|part| part == usual))
 }
 
-/// The names of the files of a folder that both copies have.
-fn names(one: &OwnedFd, two: &OwnedFd, path: &str) -> io::Result<Option<Vec<String>>> {
-    let list = |folder: &OwnedFd| -> io::Result<Option<BTreeSet<String>>> {
-        let folder = match open_below(folder, path, OFlags::DIRECTORY) {
-            Ok(folder) => folder,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(error),
-        };
-        let entries = Dir::read_from(&folder)?;
-        let names = entries.flatten().filter_map(|entry| {
-            let name = entry.file_name().to_str().ok()?;
-            name.bytes()
-                .all(|byte| byte.is_ascii_hexdigit())
-                .then(|| name.to_owned())
-        });
-        Ok(Some(names.collect()))
+/// The files of a folder whose names are numbers. `None` if there is no such folder.
+fn names(folder: &OwnedFd, path: &str) -> io::Result<Option<BTreeSet<String>>> {
+    let folder = match open_below(folder, path, OFlags::DIRECTORY) {
+        Ok(folder) => folder,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error),
     };
-    let (Some(one), Some(two)) = (list(one)?, list(two)?) else {
-        return Ok(None);
-    };
-    Ok(Some(one.intersection(&two).cloned().collect()))
+    let entries = Dir::read_from(&folder)?;
+    let names = entries.flatten().filter_map(|entry| {
+        let name = entry.file_name().to_str().ok()?;
+        name.bytes()
+            .all(|byte| byte.is_ascii_hexdigit())
+            .then(|| name.to_owned())
+    });
+    Ok(Some(names.collect()))
 }
 
 /// The transactions whose states a file has.
@@ -409,14 +403,18 @@ const IN_A_FILE: u32 = 32 * BLOCK as u32 * 4;
 /// Which transactions only one copy says that they were committed. `None` if there are too many.
 fn transactions(old: &Side, new: &Side) -> io::Result<Option<Known>> {
     // Before PostgreSQL 10 the folder was `pg_clog`.
-    let Some(names) = names(&old.folder, &new.folder, "pg_xact")? else {
+    let both = (
+        names(&old.folder, "pg_xact")?,
+        names(&new.folder, "pg_xact")?,
+    );
+    let (Some(one), Some(two)) = both else {
         return Ok(None);
     };
     let next = old.next.min(new.next);
     let (mut differing, mut files) = (BTreeSet::new(), BTreeSet::new());
-    for name in names {
+    for name in one.intersection(&two) {
         // A file of another name is none of the server's.
-        let number = u32::from_str_radix(&name, 16).ok();
+        let number = u32::from_str_radix(name, 16).ok();
         let Some(number) = number.filter(|number| *number <= u32::MAX / IN_A_FILE) else {
             continue;
         };
@@ -451,8 +449,10 @@ fn transactions(old: &Side, new: &Side) -> io::Result<Option<Known>> {
 /// Whether the lists of transactions that share rows mean the same in both copies. They only grow.
 fn shares_agree(one: &OwnedFd, two: &OwnedFd) -> io::Result<bool> {
     for folder in ["pg_multixact/offsets", "pg_multixact/members"] {
-        let Some(names) = names(one, two, folder)? else {
-            return Ok(false);
+        let names = match (names(one, folder)?, names(two, folder)?) {
+            (Some(names), Some(others)) => names.intersection(&others).cloned().collect(),
+            (None, None) => Vec::new(),
+            _ => return Ok(false),
         };
         for name in names {
             let path = format!("{folder}/{name}");
@@ -468,118 +468,4 @@ fn shares_agree(one: &OwnedFd, two: &OwnedFd) -> io::Result<bool> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn block(rows: &[&[u8]]) -> Vec<u8> {
-        let mut block = vec![0; BLOCK];
-        let lower = 24 + rows.len() * 4;
-        block[12..14].copy_from_slice(&(lower as u16).to_le_bytes());
-        let mut at = BLOCK;
-        for (number, row) in rows.iter().enumerate() {
-            at -= row.len();
-            block[at..at + row.len()].copy_from_slice(row);
-            let pointer = at as u32 | 1 << 15 | (row.len() as u32) << 17;
-            block[24 + number * 4..28 + number * 4].copy_from_slice(&pointer.to_le_bytes());
-        }
-        block
-    }
-
-    fn row(maker: u32, ender: u32, flags: u16, value: u8) -> Vec<u8> {
-        let mut row = vec![0; 25];
-        row[..4].copy_from_slice(&maker.to_le_bytes());
-        row[4..8].copy_from_slice(&ender.to_le_bytes());
-        row[20..22].copy_from_slice(&flags.to_le_bytes());
-        row[24] = value;
-        row
-    }
-
-    fn places(one: &[u8], two: &[u8]) -> Option<Vec<u16>> {
-        let known = Known {
-            differing: BTreeSet::from([50]),
-            files: BTreeSet::from([0]),
-        };
-        let files = Files {
-            one: None,
-            two: None,
-            first: 0,
-            known: &known,
-            shares_differ: false,
-        };
-        let mut places = Vec::new();
-        let is_whole = files.look(7, one, two, &mut places);
-        is_whole.then(|| places.into_iter().map(|(_, number)| number).collect())
-    }
-
-    #[test]
-    fn rows_differ_by_values_and_by_transactions_and_not_by_notes() {
-        let old = block(&[
-            &row(10, 0, 0, 1),
-            &row(10, 0, 0x0100, 1),
-            &row(10, 20, 0, 1),
-            &row(50, 0, 0, 1),
-        ]);
-        let new = block(&[
-            &row(10, 0, 0x0900, 1),
-            &row(10, 0, 0x0b00, 2),
-            &row(10, 20, 0x0400, 1),
-            &row(50, 0, 0, 1),
-        ]);
-        assert_eq!(places(&old, &new), Some(vec![2, 4]));
-        let more = block(&[&row(10, 0, 0, 1), &row(11, 0, 0, 1)]);
-        assert_eq!(places(&block(&[&row(10, 0, 0, 1)]), &more), Some(vec![2]));
-        assert_eq!(places(&[], &more), Some(vec![1, 2]));
-        assert_eq!(places(&vec![0; BLOCK], &[]), Some(vec![]));
-        // Notes that contradict each other, or that nobody can look up.
-        let notes = |one, two, maker| {
-            places(
-                &block(&[&row(maker, 0, one, 1)]),
-                &block(&[&row(maker, 0, two, 1)]),
-            )
-        };
-        assert_eq!(notes(0x0100, 0x0200, 10), Some(vec![1]));
-        assert_eq!(notes(0x0100, 0x0300, 10), Some(vec![]));
-        assert_eq!(notes(0, 0x0100, 5 * IN_A_FILE), Some(vec![1]));
-    }
-
-    #[test]
-    fn blocks_of_other_forms_are_left_to_the_server() {
-        let mut bad = block(&[&row(10, 0, 0, 1)]);
-        bad[12..14].copy_from_slice(&9000_u16.to_le_bytes());
-        assert_eq!(places(&bad, &[]), None);
-        let garbage: Vec<u8> = (0..BLOCK).map(|at| (at * 7919 % 251) as u8).collect();
-        let _ = places(&garbage, &bad);
-    }
-
-    #[test]
-    fn files_that_no_server_writes_keep_nobody_busy() {
-        let folder = tempfile::tempdir().expect("a folder");
-        let put = |path: &str, bytes: &[u8]| {
-            let path = folder.path().join(path);
-            std::fs::create_dir_all(path.parent().expect("a parent")).expect("a folder");
-            std::fs::write(path, bytes).expect("a file");
-        };
-        let sizes = [BLOCK as u32, SEGMENT].map(u32::to_le_bytes).concat();
-        put("global/pg_control", &[vec![7; 16], sizes].concat());
-        put("pg_xact/0000", &[0x55]);
-        put("pg_xact/FFFFFFFFFFFFFFFF", &[0x55]);
-        put("pg_multixact/offsets/0000", &[]);
-        put("pg_multixact/members/0000", &[]);
-        put("base/5/1", &block(&[&row(10, 0, 0, 1)]));
-        put("base/5/2", &[]);
-        let file = File::options()
-            .write(true)
-            .open(folder.path().join("base/5/2"));
-        let sparse = file.and_then(|file| file.set_len(8 << 40));
-        sparse.expect("a sparse file");
-        let side = || Side {
-            folder: File::open(folder.path()).expect("the folder").into(),
-            next: 100,
-        };
-        let (old, new) = (side(), side());
-        let pair = Pair::new(&old, &new, &Unknown).expect("the files are read");
-        assert!(!pair.is_useless());
-        assert_eq!(pair.table("base/5/1").expect("a table"), Blocks::Same);
-        assert_eq!(pair.table("base/5/2").expect("a table"), Blocks::All);
-    }
-}
+mod tests;

@@ -43,7 +43,8 @@ pub use log::{Log, LogQuery};
 pub use login::{HubAccount, HubLogin};
 pub use operations::{DeletedDot, OperationState, OperationSummary, Operations, Undo, UndoBudget};
 pub use rows::{
-    DiffRows, DiffRowsEvent, ListRows, RowsEvent, RunSql, SqlEvent, SqlInput, SqlSession, take_text,
+    DiffRows, DiffRowsEvent, ListRows, RowsEvent, RowsOutcome, RowsTold, RunSql, SqlEvent,
+    SqlInput, SqlSession, SummaryStatus, TellRows, take_text,
 };
 pub use running::{OPERATION_HEADER, OperationKind, RunningOperation};
 pub use stashes::{ApplyStash, DropStash, MakeStash, Stash};
@@ -455,6 +456,9 @@ pub struct Transfer {
     /// For a push to a public dot: also sends files that look like secrets. Otherwise such a push is refused.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub allow_secrets: bool,
+    /// For a push: what to tell the hub of the databases. `null` means nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rows: Option<TellRows>,
     /// The rate limit, in bytes per second.
     #[serde(default)]
     #[cfg_attr(feature = "openapi", schema(value_type = Option<u64>, minimum = 1))]
@@ -552,6 +556,9 @@ pub struct TransferOutcome {
     /// Whether a push went to a public dot.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub to_public: bool,
+    /// What becomes of `rows` in the request.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rows: Option<RowsOutcome>,
 }
 
 fn is_zero(value: &u64) -> bool {

@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use dotmesh_api::node::{
-    BranchOutcome, HubLogin, Lease, SkippedSockets, TagsOutcome, Transfer, TransferEvent,
+    BranchOutcome, HubLogin, Lease, SkippedSockets, TagsOutcome, TellRows, Transfer, TransferEvent,
     TransferOutcome, TransferProgress,
 };
 use dotmesh_api::node_client::{Direction, Running};
@@ -54,6 +54,8 @@ pub struct Plan {
     pub without_data: bool,
     /// For a push to a public dot: also push files that look like secrets.
     pub allow_secrets: bool,
+    /// For a push: what to tell the hub of the databases.
+    pub rows: Option<TellRows>,
     /// The rate limit in bytes per second.
     pub rate_limit: Option<NonZeroU64>,
 }
@@ -299,6 +301,7 @@ async fn carry_out(context: &Context, node: &NodeClient, plan: &Plan) -> Result<
         full: plan.full,
         without_data: plan.without_data,
         allow_secrets: plan.allow_secrets,
+        rows: plan.rows,
         rate_limit: plan.rate_limit,
     };
     let running = node

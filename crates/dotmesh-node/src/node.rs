@@ -18,6 +18,7 @@ use crate::error::NodeError;
 use crate::leftovers::Leftovers;
 use crate::locks::Locks;
 use crate::mounts::{Attach, Kernel, Mounts};
+use crate::operations::rows::Rooms;
 use crate::problems::Problems;
 use crate::registry::{Dot, Registry};
 use crate::running::Running;
@@ -45,8 +46,10 @@ pub struct Node {
     pub(crate) searching: Arc<tokio::sync::Mutex<()>>,
     /// The copies of data that throwaway containers use.
     pub(crate) copies: Arc<Copies>,
-    /// How many throwaway containers may run.
-    pub(crate) rooms: Arc<tokio::sync::Semaphore>,
+    /// What throwaway containers may take of the machine.
+    pub(crate) rooms: Rooms,
+    /// Wakes the task that reads the databases of pushed commits.
+    pub(crate) summaries: Arc<Notify>,
     pub(crate) config: Arc<Config>,
     pub(crate) network: Arc<Network>,
 }
@@ -112,9 +115,8 @@ impl Node {
             leftovers: Arc::default(),
             searching: Arc::default(),
             copies: Arc::default(),
-            rooms: Arc::new(tokio::sync::Semaphore::new(
-                crate::operations::rows::MOST_CONTAINERS,
-            )),
+            rooms: Rooms::of_users(),
+            summaries: Arc::default(),
             config: Arc::new(config),
             network: Arc::new(network),
         })

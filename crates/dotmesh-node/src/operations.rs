@@ -40,6 +40,7 @@ pub(crate) mod rows;
 pub(crate) mod show;
 pub(crate) mod stash;
 pub(crate) mod status;
+pub(crate) mod summaries;
 pub(crate) mod switch;
 pub(crate) mod tag;
 pub(crate) mod transfer;

@@ -24,9 +24,11 @@ use crate::sqlite;
 mod left_out;
 mod made_by;
 mod mounts;
+mod summaries;
 mod switches;
 
 pub(crate) use made_by::MadeBy;
+pub(crate) use summaries::WaitingSummary;
 pub(crate) use switches::{SwitchJournal, ToStart};
 
 type Result<T> = std::result::Result<T, NodeError>;

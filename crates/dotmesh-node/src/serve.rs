@@ -14,7 +14,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use crate::config::Config;
 use crate::error::NodeError;
 use crate::node::Node;
-use crate::operations::{forks, housekeeping, mount, reconcile, recover, watch};
+use crate::operations::{forks, housekeeping, mount, reconcile, recover, summaries, watch};
 use crate::rootless::Caller;
 use crate::sockets::{DriverSocket, is_listened_on, listen, remove_socket};
 use crate::{api, plugin, remount};
@@ -60,6 +60,7 @@ pub async fn run(config: Config) -> Result<()> {
     let house = tokio::spawn(housekeeping::keep_house(node.clone()));
     tokio::spawn(watch::watch(node.clone()));
     tokio::spawn(forks::watch(node.clone()));
+    tokio::spawn(summaries::send_all(node.clone()));
     let restoring = node.clone();
     tokio::spawn(async move {
         if let Err(error) = mount::restore(&restoring).await {

@@ -3,7 +3,8 @@
 use dotmesh_model::UserName;
 use serde::{Deserialize, Serialize};
 
-/// A hub, and the account to use there. The node uses the secret for this request only, and does not store it.
+/// A hub, and the account to use there. The node uses the secret for this request only, and does not store
+/// it, except after a push with `rows`: until the last database summary is sent or given up.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct HubLogin {

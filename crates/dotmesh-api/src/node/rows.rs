@@ -4,6 +4,7 @@ use dotmesh_model::CommitId;
 use dotmesh_rows::model::{Cell, DiffEvent, Store, TableName, TableSize};
 use serde::{Deserialize, Serialize};
 
+use super::Source;
 use crate::error::ErrorBody;
 
 /// `POST /v1/dots/{namespace}/{dot}/rows`. The answer is lines of [`RowsEvent`].
@@ -160,6 +161,55 @@ pub enum SqlEvent {
     Done {},
     /// The client has failed, or could not be run.
     Failed(ErrorBody),
+}
+
+/// What a hub is told of the databases in a commit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum RowsTold {
+    /// The tables, their columns and row counts.
+    Counts,
+    /// Also the rows that differ from the parent's.
+    Changes,
+}
+
+/// For a push: what the node tells the hub of the databases in the pushed commits. It reads and sends that after the push.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct TellRows {
+    /// What is told of a dot that is not public.
+    pub private: RowsTold,
+    /// What is told of a public dot.
+    pub public: RowsTold,
+}
+
+/// What a node tells the hub of databases after a push.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct RowsOutcome {
+    /// What the node tells the hub.
+    pub what: RowsTold,
+    /// The number of commits whose databases it reads from now on. It keeps the account's secret until the last one is told.
+    pub commits: u64,
+    /// Why it will tell nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failed: Option<ErrorBody>,
+}
+
+/// A commit whose databases the node still has to read for a hub, or has given up to read.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct SummaryStatus {
+    /// The commit.
+    pub commit: CommitId,
+    /// The dot on the hub.
+    #[serde(flatten)]
+    pub there: Source,
+    /// Why the last attempt failed. `null` before the first one.
+    pub why: Option<String>,
+    /// Whether no further attempt follows.
+    pub given_up: bool,
 }
 
 /// Takes what is whole text. A letter that is cut stays, unless this is the end.

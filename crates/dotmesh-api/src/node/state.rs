@@ -3,7 +3,7 @@
 use dotmesh_model::{BranchName, CommitId, DotName};
 use serde::{Deserialize, Serialize};
 
-use super::Source;
+use super::{Source, SummaryStatus};
 
 /// `GET /v1/dots/{namespace}/{dot}/status`
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -20,6 +20,9 @@ pub struct DotStatus {
     /// The dots on hubs whose branches were seen by a push, a pull or a fetch. Earlier daemons do not send it.
     #[serde(default)]
     pub upstreams: Vec<UpstreamStatus>,
+    /// The commits whose databases the node still reads for a hub, or has given up to read.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub summaries: Vec<SummaryStatus>,
     /// The subdots of the working copy, and those that were removed from it, sorted by name.
     pub subdots: Vec<SubdotStatus>,
     /// The containers that use the dot, running or not, sorted by name.

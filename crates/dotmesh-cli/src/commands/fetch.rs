@@ -70,6 +70,7 @@ pub(super) async fn run(context: &Context, args: Args) -> Result<Fetched> {
         full: args.full,
         without_data: false,
         allow_secrets: false,
+        rows: None,
         rate_limit: args.limit_rate,
     };
     let node = context.node()?;

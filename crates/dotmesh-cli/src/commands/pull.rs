@@ -80,6 +80,7 @@ pub(super) async fn run(context: &Context, args: Args) -> Result<Transferred> {
         full: args.full,
         without_data: false,
         allow_secrets: false,
+        rows: None,
         rate_limit: args.limit_rate,
     };
     transfer::run(context, &context.node()?, &plan).await

@@ -13,7 +13,6 @@ use crate::context::Context;
 use crate::dot_word::{self, DotWord};
 use crate::error::{CliError, Result};
 use crate::fetch;
-use crate::hub;
 use crate::output::Human;
 use crate::project_file::PushedRows;
 use crate::transfer::{self, Plan, Transferred};
@@ -35,8 +34,9 @@ mod rows;
 /// A push never makes a branch of the hub leave commits, unless --force-with-lease says where the branch is. Commits that a
 /// branch has left stay on the hub under their ids, and 'dm clone DOT@ID' gets them. A protected branch leaves none.
 ///
-/// With --rows, the hub's pages show tables, row counts and changed rows of the newest commits. The databases are opened on
-/// copies, for at most 30 s. A push to a public dot sends changed rows only with --rows changes on the command line.
+/// With --rows, the hub's pages show tables, row counts and changed rows of the pushed commits. The node reads the databases
+/// after the push, on copies, and 'dm status' says what is left. A push to a public dot sends changed rows only with --rows
+/// changes on the command line.
 ///
 /// With a branch, the branches that it was started from are pushed too, up to the commit where it began. Stderr names each
 /// pushed branch, with the number of its new commits.
@@ -101,6 +101,9 @@ pub struct Pushed {
     pub transferred: Transferred,
     /// For each pushed branch, the address of its newest commit on the hub.
     pub permalinks: Vec<String>,
+    /// Whether the setting asked for changed rows, which a public dot gets only from the command itself.
+    #[serde(skip)]
+    pub keeps_rows: bool,
 }
 
 pub(super) async fn run(context: &Context, args: Args) -> Result<Pushed> {
@@ -144,6 +147,7 @@ pub(super) async fn run(context: &Context, args: Args) -> Result<Pushed> {
         full: false,
         without_data: false,
         allow_secrets: args.allow_secrets,
+        rows: rows::wanted(args.rows)?,
         rate_limit: args.limit_rate,
     };
     let node = context.node()?;
@@ -170,16 +174,9 @@ pub(super) async fn run(context: &Context, args: Args) -> Result<Pushed> {
     let hub = plan.remote.hub()?;
     let outcome = &transferred.outcome;
     let remote_dot = outcome.renamed.as_ref().unwrap_or(&plan.remote_dot);
-    let dots = (&plan.local, remote_dot);
-    let client = hub::client(&plan.remote)?;
-    if let Err(error) = rows::send(context, &node, &client, dots, outcome, args.rows).await {
-        context.ui.warning(&format!(
-            "the push is done, but the hub was not told of the databases: {}",
-            error.message()
-        ));
-    }
     Ok(Pushed {
         permalinks: permalinks(&hub, remote_dot, outcome),
+        keeps_rows: outcome.to_public && plan.rows.is_some_and(|rows| rows.private != rows.public),
         transferred,
     })
 }
@@ -198,6 +195,9 @@ fn check_lease(lease: Option<&Lease>, pushed: Option<&BranchName>) -> Result<()>
 impl Human for Pushed {
     fn show(&self, ui: &Ui) -> Result<()> {
         self.transferred.show(ui)?;
+        if let Some(outcome) = &self.transferred.outcome.rows {
+            rows::show(outcome, self.keeps_rows, ui);
+        }
         let lines = self.permalinks.iter().map(|address| format!("{address}\n"));
         ui.out(&lines.collect::<String>())
     }

@@ -202,6 +202,7 @@ async fn get_state(context: &Context, node: &NodeClient, args: &Args) -> Result<
             full: false,
             without_data: false,
             allow_secrets: false,
+            rows: None,
             rate_limit: None,
         };
         let transferred = transfer::run(context, node, &plan).await?;

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use dotmesh_api::node::{Apart, ContainerStatus, DotStatus, SubdotStatus};
+use dotmesh_api::node::{Apart, ContainerStatus, DotStatus, SubdotStatus, SummaryStatus};
 use dotmesh_model::CommitId;
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -117,6 +117,7 @@ pub fn for_people(status: &DotStatus, tracked: &[Tracked]) -> String {
     for one in tracked {
         let _ = writeln!(text, "{}", describe(one, status));
     }
+    text.push_str(&databases(&status.summaries));
     text.push('\n');
     if status.subdots.iter().all(is_clean) {
         text.push_str("Nothing changed since the last commit\n");
@@ -136,6 +137,38 @@ pub fn for_people(status: &DotStatus, tracked: &[Tracked]) -> String {
         text.push_str("Containers:\n");
         let rows: Vec<_> = status.containers.iter().map(row).collect();
         text.push_str(&table::aligned(&rows));
+    }
+    text
+}
+
+/// The commits whose databases a hub has not been told of yet.
+fn databases(summaries: &[SummaryStatus]) -> String {
+    let mut text = String::new();
+    let (given_up, waiting): (Vec<_>, Vec<_>) = summaries.iter().partition(|one| one.given_up);
+    if let Some(next) = waiting.first() {
+        let (count, hub) = (waiting.len(), &next.there.hub);
+        let of = match count {
+            1 => "1 commit".to_owned(),
+            many => format!("{many} commits"),
+        };
+        let _ = writeln!(text, "Reads the databases of {of} for {hub}");
+        if let Some((one, why)) = waiting
+            .iter()
+            .find_map(|one| Some((one, one.why.as_ref()?)))
+        {
+            let _ = writeln!(text, "  {} is tried again: {why}", one.commit.short());
+        }
+    }
+    for one in &given_up {
+        let why = one.why.as_deref().unwrap_or_default();
+        let (commit, hub) = (one.commit.short(), &one.there.hub);
+        let _ = writeln!(
+            text,
+            "Gave up to tell {hub} of the databases of {commit}: {why}"
+        );
+    }
+    if !given_up.is_empty() {
+        text.push_str("  (use 'dm push --rows counts' or 'changes' to try again)\n");
     }
     text
 }

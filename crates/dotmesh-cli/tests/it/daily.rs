@@ -2,7 +2,7 @@
 
 use dotmesh_api::node::{
     Apart, ChangeKind, ContainerStatus, Diff, DotStatus, FileChange, FileKind, Source, Stash,
-    SubdotStatus, Tag, TagsOutcome, UpstreamStatus,
+    SubdotStatus, SummaryStatus, Tag, TagsOutcome, UpstreamStatus,
 };
 use dotmesh_api::node_client::Direction;
 use dotmesh_cli::commands::stash::{self, Place};
@@ -30,6 +30,7 @@ fn state() -> DotStatus {
         head: given::id(0xb2),
         title: "Created user1...user11".to_owned(),
         upstreams: Vec::new(),
+        summaries: Vec::new(),
         subdots: vec![
             SubdotStatus {
                 name: "clicks-db".to_owned(),
@@ -106,6 +107,29 @@ fn a_status_names_what_changed_and_who_uses_it() {
     assert_snapshot!(tracks(None), @"Tracks alice/mobycounter_app on remote hub, which had no branch many-users yet");
     assert_snapshot!(tracks(Some((0, 0))), @"Tracks alice/mobycounter_app on remote hub: up to date");
     assert_snapshot!(tracks(Some((1, 2))), @"Tracks alice/mobycounter_app on remote hub: 1 commit ahead, 2 commits behind");
+    let summary = |byte: u8, why: Option<&str>, given_up: bool| SummaryStatus {
+        commit: given::id(byte),
+        there: Source {
+            hub: "https://hub.example.com".to_owned(),
+            dot: "alice/mobycounter_app".parse().unwrap(),
+        },
+        why: why.map(str::to_owned),
+        given_up,
+    };
+    state.summaries = vec![
+        summary(0xb2, None, false),
+        summary(0xa1, Some("Docker cannot be reached"), false),
+        summary(0xc3, Some("no such dot"), true),
+    ];
+    let text = shown(&state);
+    let lines: Vec<&str> = text.lines().skip(3).take(4).collect();
+    assert_snapshot!(lines.join("\n"), @r"
+    Reads the databases of 2 commits for https://hub.example.com
+      a1a1a1a1a1 is tried again: Docker cannot be reached
+    Gave up to tell https://hub.example.com of the databases of c3c3c3c3c3: no such dot
+      (use 'dm push --rows counts' or 'changes' to try again)
+    ");
+    state.summaries.clear();
     state.upstreams.clear();
     state.head = CommitId::ROOT;
     state.subdots.truncate(1);

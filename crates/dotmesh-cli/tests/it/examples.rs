@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use dotmesh_api::node::{
     Apart, BranchOutcome, ChangeKind, ContainerStatus, CopiedFiles, Diff, DotStatus, FileChange,
     FileKind, FsckReport, Lookalike, NodeVersion, OperationState, OperationSummary, Operations,
-    Source, Stash, SubdotStatus, Switched, Tag, TagsOutcome, TransferOutcome, TransferProgress,
-    UndoBudget, UpstreamStatus,
+    Source, Stash, SubdotStatus, SummaryStatus, Switched, Tag, TagsOutcome, TransferOutcome,
+    TransferProgress, UndoBudget, UpstreamStatus,
 };
 use dotmesh_api::node_client::Direction;
 use dotmesh_cli::commands::diff::Form;
@@ -179,6 +179,15 @@ fn status() -> DotStatus {
             state: "running".to_owned(),
             volumes: vec!["mobycounter_app.uploads".to_owned()],
             wrong: None,
+        }],
+        summaries: vec![SummaryStatus {
+            commit: id(0xb2),
+            there: Source {
+                hub: "https://dothub.com".to_owned(),
+                dot: name("alice/mobycounter_app"),
+            },
+            why: None,
+            given_up: false,
         }],
         upstreams: vec![UpstreamStatus {
             there: Source {
@@ -554,6 +563,7 @@ pub(crate) fn hubs() -> Vec<Example> {
                     "https://dothub.com/alice/mobycounter_app/commit/b2b2b2b2b2b2b2b2b2b2b2b2b2b2b2b2"
                         .to_owned(),
                 ],
+                keeps_rows: false,
             },
         ),
         Example::of(

@@ -465,6 +465,7 @@ fn a_rename_on_the_hub_is_told_and_followed() {
         full: false,
         without_data: false,
         allow_secrets: false,
+        rows: None,
         rate_limit: None,
     };
     let mut config = NodeConfig::default();

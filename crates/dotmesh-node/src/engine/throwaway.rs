@@ -55,6 +55,8 @@ pub(crate) struct Plan {
     /// A volume of this daemon's driver, and where it is mounted.
     pub(crate) volume: String,
     pub(crate) target: String,
+    /// Its share of the CPU if others want it, too. `None` means the Engine's default.
+    pub(crate) cpu_shares: Option<i64>,
 }
 
 /// An image of this machine.
@@ -126,6 +128,7 @@ impl Workshop {
             memory: Some(MEMORY),
             memory_swap: Some(MEMORY),
             nano_cpus: Some(CPUS),
+            cpu_shares: plan.cpu_shares,
             pids_limit: Some(PROCESSES),
             readonly_rootfs: Some(true),
             cap_drop: Some(vec!["ALL".to_owned()]),

@@ -20,6 +20,7 @@ use dotmesh_model::{
 
 use self::commits::Commits;
 use self::secrets::Suspects;
+use super::summaries::{self, MOST_WAITING};
 use super::transfer::Job;
 use super::upstream::{self, Upstream};
 use crate::error::NodeError;
@@ -40,6 +41,7 @@ pub(crate) async fn push(job: &Job) -> Result<TransferOutcome, NodeError> {
         }
     };
     let mut outcome = TransferOutcome::default();
+    let mut newest = Vec::new();
     for branch in origins_first(&dot, branches) {
         let pushed = push_branch(job, &dot, branch, &mut outcome.renamed).await?;
         outcome.branches.push(pushed.branch);
@@ -53,8 +55,10 @@ pub(crate) async fn push(job: &Job) -> Result<TransferOutcome, NodeError> {
         outcome.filled += pushed.filled;
         outcome.not_filled = outcome.not_filled.or(pushed.not_filled);
         outcome.to_public |= pushed.to_public;
+        newest.extend(pushed.newest);
     }
     outcome.branches.sort_by(|a, b| a.name.cmp(&b.name));
+    outcome.rows = summaries::add(job, &dot, newest, &outcome).await;
     Ok(outcome)
 }
 
@@ -89,6 +93,8 @@ struct Stays {
 /// The result of pushing a branch.
 struct Pushed {
     branch: BranchOutcome,
+    /// The head, and the newest of the other commits that were sent.
+    newest: Vec<CommitId>,
     along: Vec<BranchOutcome>,
     stays: Stays,
     /// The number of commits sent without their data.
@@ -106,6 +112,7 @@ impl Pushed {
     fn nothing(branch: BranchOutcome) -> Self {
         Self {
             branch,
+            newest: Vec::new(),
             along: Vec::new(),
             stays: Stays::default(),
             without_data: 0,
@@ -228,8 +235,11 @@ async fn push_branch(
     if first {
         sending.send(&lacked, Vec::new()).await?;
     }
+    let older = missing.iter().rev().filter(|id| **id != head);
+    let older = older.copied().filter(|id| !absent.contains_key(id));
     let mut pushed = Pushed {
         to_public,
+        newest: [head].into_iter().chain(older).take(MOST_WAITING).collect(),
         ..Pushed::nothing(outcome)
     };
     let mut identity = None;

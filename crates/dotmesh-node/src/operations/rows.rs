@@ -10,7 +10,7 @@ use dotmesh_model::{CommitId, CommitRecord};
 use dotmesh_rows::model::{DatabaseKind, DatabasePath, Store};
 use dotmesh_rows::{Adapter, RowsError, detect};
 use serde::Serialize;
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
 
 use super::revision::Revisions;
 use super::{blocking, require_here};
@@ -29,9 +29,34 @@ pub(crate) mod list;
 mod quick;
 pub(crate) mod session;
 pub(crate) mod sql;
+pub(crate) mod summary;
 
-/// How many throwaway containers run at once.
-pub(crate) const MOST_CONTAINERS: usize = 4;
+/// What throwaway containers may take of the machine.
+#[derive(Clone)]
+pub(crate) struct Rooms {
+    /// How many run at once.
+    free: Arc<Semaphore>,
+    /// The share of the CPU that each gets if others want it, too. Docker gives 1,024 by default.
+    cpu_shares: Option<i64>,
+}
+
+impl Rooms {
+    /// For what a user waits for.
+    pub(crate) fn of_users() -> Self {
+        Self {
+            free: Arc::new(Semaphore::new(4)),
+            cpu_shares: None,
+        }
+    }
+
+    /// For what nobody waits for: one comparison, which yields the CPU.
+    pub(crate) fn in_background() -> Self {
+        Self {
+            free: Arc::new(Semaphore::new(2)),
+            cpu_shares: Some(256),
+        }
+    }
+}
 
 /// The bytes of a value that are kept by default, and the most that may be asked for.
 const LONGEST: u64 = 64 << 10;

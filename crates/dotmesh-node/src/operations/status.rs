@@ -34,6 +34,7 @@ pub(crate) async fn status(node: &Node, at: impl Into<At>) -> Result<DotStatus, 
         head,
         title,
         upstreams: upstreams(node, &dot).await?,
+        summaries: node.registry.summaries(&dot.id).await?,
         subdots: subdots?,
         containers: containers?,
     })

@@ -39,6 +39,8 @@ pub(crate) struct Connection {
     pub(crate) takes_without_data: bool,
     /// Whether the hub knows bundles.
     pub(crate) bundles: bool,
+    /// Whether the hub stores database summaries.
+    pub(crate) takes_databases: bool,
 }
 
 /// The parameters of a push, pull or clone.
@@ -226,6 +228,7 @@ async fn run(
         progress,
         takes_without_data: version.commits_without_data,
         bundles: version.bundles,
+        takes_databases: version.databases,
     };
     match work {
         Work::Fetch(request) => fetch::fetch(&connection, &local, &request).await,

@@ -1,4 +1,5 @@
--- The index of a pool. Everything except `volumes`, `mounts`, `shown_at`, `switches` and `made_by` can be rebuilt from the pool.
+-- The index of a pool. Everything except `volumes`, `mounts`, `shown_at`, `switches`, `made_by` and `summaries` can be rebuilt from
+-- the pool.
 CREATE TABLE IF NOT EXISTS dots (
     id        TEXT PRIMARY KEY,
     namespace TEXT NOT NULL,
@@ -98,4 +99,20 @@ CREATE TABLE IF NOT EXISTS made_by (
     number INTEGER PRIMARY KEY AUTOINCREMENT,
     dot    TEXT NOT NULL UNIQUE REFERENCES dots (id) ON DELETE CASCADE,
     maker  TEXT NOT NULL
+) STRICT;
+
+-- The commits of pushes whose databases are still to be read for a hub. `login` has the account's secret, and is NULL once the
+-- commit is given up. `due` is in seconds since 1970. `why` says why the last attempt failed.
+CREATE TABLE IF NOT EXISTS summaries (
+    number  INTEGER PRIMARY KEY AUTOINCREMENT,
+    dot     TEXT NOT NULL REFERENCES dots (id) ON DELETE CASCADE,
+    hub     TEXT NOT NULL,
+    hub_dot TEXT NOT NULL,
+    id      TEXT NOT NULL,
+    login   TEXT,
+    what    TEXT NOT NULL,
+    tries   INTEGER NOT NULL,
+    due     INTEGER NOT NULL,
+    why     TEXT,
+    UNIQUE (dot, hub, hub_dot, id)
 ) STRICT;

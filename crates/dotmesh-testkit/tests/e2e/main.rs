@@ -30,6 +30,7 @@ mod one_instant;
 mod orphans;
 mod people;
 mod podman;
+mod pushed_rows;
 mod remote_branches;
 mod rootless;
 mod rows;

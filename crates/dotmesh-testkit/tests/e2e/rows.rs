@@ -4,11 +4,11 @@
 use anyhow::{Result, ensure};
 use dotmesh_testkit::{Network, wait_for};
 
-use crate::world::{Hub, Node, SOON};
+use crate::world::{Node, SOON};
 
 impl Node {
     /// Asserts that nothing is left of throwaway containers. They are removed in the background.
-    async fn leaves_nothing(&self) -> Result<()> {
+    pub(crate) async fn leaves_nothing(&self) -> Result<()> {
         wait_for("throwaway containers to be removed", SOON, async || {
             let left = "docker ps -aq --filter label=io.dotmesh.rows; docker volume ls -q --filter label=io.dotmesh.rows";
             let left = self.ok(left).await;
@@ -25,7 +25,7 @@ impl Node {
     }
 }
 
-fn has(text: &str, parts: &[&str]) {
+pub(crate) fn has(text: &str, parts: &[&str]) {
     for part in parts {
         assert!(text.contains(part), "no '{part}' in:\n{text}");
     }
@@ -169,7 +169,7 @@ os._exit(0)
 ";
 
 impl Node {
-    async fn write_to(&self, server: &str, statement: &str) {
+    pub(crate) async fn write_to(&self, server: &str, statement: &str) {
         let client = match server {
             "log" => "redis-cli -p 6401",
             "sql" => "mariadb -psecret shop -e",
@@ -434,89 +434,5 @@ async fn a_crash_of_the_daemon_leaves_no_containers() -> Result<()> {
     // A client that leaves takes its container along.
     let left = node.run("timeout 4 dm sql HEAD pg 'select pg_sleep(600)'");
     left.await.failure();
-    node.leaves_nothing().await
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_push_tells_the_hub_what_is_in_the_databases() -> Result<()> {
-    let network = Network::start().await?;
-    let (hub, node) = tokio::try_join!(Hub::start(&network), Node::start(&network, "alice"))?;
-    let key = hub.add_user("alice").await?;
-    let add = format!("echo {key} | dm remote add hub alice@{}", hub.url);
-    node.ok(&add).await;
-    node.ok("docker run -d --network host --volume-driver dm --name pg -e POSTGRES_PASSWORD=secret -e POSTGRES_USER=owner \
-        -v app.pg:/var/lib/postgresql/data postgres:15; \
-        until docker exec pg psql -h 127.0.0.1 -U owner -c 'select 1' >/dev/null 2>&1; do sleep 0.2; done")
-        .await;
-    node.write_to(
-        "pg",
-        "'create table users (id int primary key, name text); insert into users values (1, $$ann$$), (2, $$bob$$)'",
-    )
-    .await;
-    node.ok("dm switch app && dm commit -m two").await;
-    let page = async || {
-        let address = node.ok("dm push hub 2>/dev/null").await;
-        let get = format!(
-            "curl -fsS -H 'Authorization: Bearer {key}' {}",
-            address.trim()
-        );
-        node.ok(&get).await
-    };
-    // Nothing is told that nobody asked for.
-    assert!(!page().await.contains("users"));
-
-    let said = node.ok("dm push hub --rows counts 2>&1").await;
-    has(&said, &["row counts of", "Whoever can read the dot"]);
-    has(&page().await, &["users", "name"]);
-
-    node.write_to(
-        "pg",
-        "'insert into users values (3, $$fred$$); update users set name = $$bea$$ where id = 2'",
-    )
-    .await;
-    node.ok("dm commit -m three").await;
-    let said = node.ok("dm push hub --rows changes 2>&1").await;
-    has(&said, &["2 changed rows"]);
-    has(&page().await, &["fred", "bob", "bea"]);
-    // The hub knows it already.
-    let said = node.ok("dm push hub --rows changes 2>&1").await;
-    assert!(!said.contains("changed rows"), "{said}");
-
-    // The setting of the app's folder.
-    node.write_to("pg", "'insert into users values (4, $$eve$$)'")
-        .await;
-    let said = node
-        .ok("mkdir shop && cd shop && echo 'services: {}' >compose.yaml && echo 'rows = \"changes\"' >dotmesh.toml && \
-            dm commit -m four && dm push hub 2>&1")
-        .await;
-    has(&said, &["the row counts of 1 table of", "1 changed row."]);
-    // Rows may be personal data. On a public dot nothing but the command itself publishes them.
-    let public = format!(
-        "curl -fsS -u alice:{key} -X PATCH {}/api/v1/dots/alice/app/settings -H 'content-type: application/json' \
-            -d '{{\"visibility\":\"public\"}}'",
-        hub.url
-    );
-    node.ok(&public).await;
-    node.write_to("pg", "'insert into users values (5, $$mallory$$)'")
-        .await;
-    let said = node
-        .ok("cd shop && dm commit -m five && dm push hub 2>&1")
-        .await;
-    has(
-        &said,
-        &[
-            "is public, so no changed rows are sent",
-            "the row counts of 1 table of",
-        ],
-    );
-    assert!(!said.contains("changed row."), "{said}");
-    assert!(!page().await.contains("mallory"));
-    node.write_to("pg", "'insert into users values (6, $$trudy$$)'")
-        .await;
-    let said = node
-        .ok("cd shop && dm commit -m six && dm push hub --rows changes 2>&1")
-        .await;
-    has(&said, &["1 changed row."]);
-    has(&page().await, &["trudy"]);
     node.leaves_nothing().await
 }

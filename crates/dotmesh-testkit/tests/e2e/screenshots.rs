@@ -13,6 +13,9 @@ use crate::world::{Hub, Node};
 
 const SOON: Duration = Duration::from_secs(30);
 
+/// For databases that are read one after the other.
+const FOREVER: Duration = Duration::from_secs(180);
+
 const DOT: &str = "/alice/mobycounter_app";
 
 #[tokio::test]
@@ -37,6 +40,12 @@ async fn screenshots() -> Result<()> {
             ))
             .await;
     }
+    wait_for("the hub to be told of all databases", FOREVER, async || {
+        let status = alice.ok("dm status").await;
+        ensure!(!status.contains("databases of"), "{status}");
+        Ok(())
+    })
+    .await?;
     hub.set_password("alice", "correct horse battery").await?;
     hub.make_administrator("alice").await?;
 
@@ -99,6 +108,8 @@ async fn screenshots() -> Result<()> {
             "compare",
             format!("{DOT}/compare/master...security-vulnerability"),
         ),
+        ("rows-commit", format!("{DOT}/commit/aspect-ratios")),
+        ("rows-compare", format!("{DOT}/compare/master...many-users")),
         ("settings", format!("{DOT}/settings")),
         ("webhooks", format!("{DOT}/settings/webhooks")),
         ("webhook", webhook),

@@ -127,7 +127,7 @@ async fn start(
     store: &Store,
     image: String,
 ) -> Result<Opened, NodeError> {
-    let permit = Arc::clone(&node.rooms).acquire_owned().await;
+    let permit = Arc::clone(&node.rooms.free).acquire_owned().await;
     let permit =
         permit.map_err(|_| ErrorBody::new(ErrorCode::Cancelled, "the daemon is stopping"))?;
     let (of_copy, address) = (Arc::clone(&copy), store.address());
@@ -153,6 +153,7 @@ async fn start(
         user: format!("{}:{}", owner.st_uid, owner.st_gid),
         volume: volume.clone(),
         target: DATA.to_owned(),
+        cpu_shares: node.rooms.cpu_shares,
     };
     let id = match workshop.start(&plan).await {
         Ok(id) => id,

@@ -2,9 +2,8 @@
 
 use std::sync::Arc;
 
-use axum::body::Body;
-use axum::http::header::CONTENT_TYPE;
-use axum::response::{IntoResponse as _, Response};
+use axum::body::Bytes;
+use axum::response::Response;
 use dotmesh_api::ErrorBody;
 use dotmesh_api::node::{DiffRows, DiffRowsEvent};
 use dotmesh_model::CommitId;
@@ -26,6 +25,15 @@ use crate::view::At;
 
 /// Starts to compare, and responds with the events. A mistake in the request is an error at once.
 pub(crate) async fn start(node: Node, at: At, request: DiffRows) -> Result<Response, NodeError> {
+    Ok(events::answer(begin(node, at, request).await?))
+}
+
+/// Starts to compare. The events come as lines, or all at once if the result is known.
+pub(super) async fn begin(
+    node: Node,
+    at: At,
+    request: DiffRows,
+) -> Result<mpsc::Receiver<Bytes>, NodeError> {
     let view = node.settled_view(&at).await?;
     let target = parse(request.target.as_deref())?;
     let from = match &request.from {
@@ -40,7 +48,9 @@ pub(crate) async fn start(node: Node, at: At, request: DiffRows) -> Result<Respo
     if let Some(place) = &place
         && let Some(known) = place.get().await
     {
-        return Ok(([(CONTENT_TYPE, "application/x-ndjson")], Body::from(known)).into_response());
+        let (sender, answer) = mpsc::channel(1);
+        let _ = sender.try_send(known);
+        return Ok(answer);
     }
     let old = State::open(&node, &view, Some(from), target.as_ref()).await?;
     let new = State::open(&node, &view, to, target.as_ref()).await?;
@@ -59,7 +69,7 @@ pub(crate) async fn start(node: Node, at: At, request: DiffRows) -> Result<Respo
         request,
     };
     tokio::spawn(comparison.run(from, to, pairs, place));
-    Ok(events::answer(answer))
+    Ok(answer)
 }
 
 /// A store of both states.

@@ -1,5 +1,6 @@
 //! `dm rows`: the tables of a state's databases, and the rows of a table.
 
+use axum::body::Bytes;
 use axum::response::Response;
 use dotmesh_api::node::{ListRows, RowsEvent};
 use dotmesh_rows::{RowsError, contents};
@@ -16,6 +17,15 @@ use crate::view::At;
 
 /// Starts to list, and responds with the events. A mistake in the request is an error at once.
 pub(crate) async fn start(node: Node, at: At, request: ListRows) -> Result<Response, NodeError> {
+    Ok(events::answer(begin(node, at, request).await?))
+}
+
+/// Starts to list. The events come as lines.
+pub(super) async fn begin(
+    node: Node,
+    at: At,
+    request: ListRows,
+) -> Result<mpsc::Receiver<Bytes>, NodeError> {
     let view = node.settled_view(&at).await?;
     let target = parse(request.target.as_deref())?;
     let commit = match &request.revision {
@@ -67,7 +77,7 @@ pub(crate) async fn start(node: Node, at: At, request: ListRows) -> Result<Respo
         }
         lines.tell(&last).await;
     });
-    Ok(events::answer(lines))
+    Ok(lines)
 }
 
 async fn list(

@@ -105,6 +105,7 @@ impl TestHub {
             progress: Arc::new(Progress::default()),
             takes_without_data: true,
             bundles: true,
+            takes_databases: true,
         };
         let request = Transfer {
             hub: HubLogin {
@@ -122,6 +123,7 @@ impl TestHub {
             full: false,
             without_data: false,
             allow_secrets: false,
+            rows: None,
             rate_limit: None,
         };
         Arc::new(Job {

@@ -22,6 +22,7 @@ mod failures;
 mod processes;
 #[cfg(test)]
 pub(crate) mod scripted;
+mod terminal;
 pub(crate) mod throwaway;
 mod unpack;
 mod volumes;

@@ -530,6 +530,7 @@ impl Engine for BollardEngine {
             let mark = self.proof.clone();
             Ok(Workshop {
                 client,
+                host: self.host.clone(),
                 driver,
                 mark,
             })

@@ -1,6 +1,7 @@
 //! Throwaway containers: made for one question, labelled, and removed whatever happens.
 
 use std::collections::HashMap;
+use std::pin::Pin;
 
 use bollard::Docker;
 use bollard::container::LogOutput;
@@ -14,13 +15,14 @@ use bollard::query_parameters::{
     ListVolumesOptionsBuilder, LogsOptionsBuilder, RemoveContainerOptionsBuilder,
     RemoveVolumeOptions,
 };
-use bytes::Bytes;
-use futures::StreamExt as _;
-use tokio::io::{AsyncWrite, AsyncWriteExt as _};
+use bytes::{Bytes, BytesMut};
+use futures::stream::BoxStream;
+use futures::{StreamExt as _, TryStreamExt as _};
+use tokio::io::{AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::sync::mpsc;
 
-use super::EngineError;
 use super::failures::failed;
+use super::{EngineError, terminal};
 
 type Result<T> = std::result::Result<T, EngineError>;
 
@@ -39,6 +41,8 @@ const MOST_SAID: usize = 16 << 10;
 #[derive(Clone)]
 pub(crate) struct Workshop {
     pub(crate) client: Docker,
+    /// The address of the Engine.
+    pub(crate) host: String,
     /// The Engine's name for this daemon's volume driver.
     pub(crate) driver: String,
     /// Tells this daemon from others of the same Engine.
@@ -97,6 +101,12 @@ pub(crate) enum Typed {
 
 /// A piece of a program's output, or why it has failed.
 pub(crate) type Piece = std::result::Result<Bytes, String>;
+
+/// The output of a program.
+type Pieces = BoxStream<'static, Result<LogOutput>>;
+
+/// The input of a program.
+type Stdin = Pin<Box<dyn AsyncWrite + Send>>;
 
 impl Workshop {
     fn labels(&self) -> HashMap<String, String> {
@@ -257,20 +267,9 @@ impl Workshop {
             .map_err(failed)?
             .id;
         let exec = exec.as_str();
-        let options = StartExecOptions {
-            detach: false,
-            tty: program.terminal,
-            output_capacity: Some(128 << 10),
-        };
-        let started = self.client.start_exec(exec, Some(options)).await;
-        let StartExecResults::Attached {
-            mut output,
-            mut input,
-        } = started.map_err(failed)?
-        else {
-            return Err(EngineError::Refused(format!(
-                "Docker does not attach to {name}"
-            )));
+        let (mut output, mut input) = match program.terminal {
+            true => self.on_terminal(exec).await?,
+            false => self.attached(exec, &name).await?,
         };
         let given = program.input;
         let writing = async move {
@@ -289,7 +288,7 @@ impl Workshop {
         let mut said = Vec::new();
         let reading = async {
             while let Some(piece) = output.next().await {
-                match piece.map_err(failed)? {
+                match piece? {
                     LogOutput::StdOut { message } | LogOutput::Console { message }
                         if message.is_empty() => {}
                     LogOutput::StdOut { message } | LogOutput::Console { message } => {
@@ -333,6 +332,42 @@ impl Workshop {
             )),
             _ => Err(said),
         })
+    }
+
+    /// Starts a program without a terminal.
+    async fn attached(&self, exec: &str, name: &str) -> Result<(Pieces, Stdin)> {
+        let options = StartExecOptions {
+            detach: false,
+            tty: false,
+            output_capacity: Some(128 << 10),
+        };
+        let started = self.client.start_exec(exec, Some(options)).await;
+        match started.map_err(failed)? {
+            StartExecResults::Attached { output, input } => {
+                Ok((output.map_err(failed).boxed(), input))
+            }
+            StartExecResults::Detached => Err(EngineError::Refused(format!(
+                "Docker does not attach to {name}"
+            ))),
+        }
+    }
+
+    /// Starts a program on a terminal.
+    async fn on_terminal(&self, exec: &str) -> Result<(Pieces, Stdin)> {
+        let connection = terminal::start(&self.client, &self.host, exec).await?;
+        let (screen, keyboard) = tokio::io::split(connection);
+        let output = futures::stream::unfold(screen, async |mut screen| {
+            let mut message = BytesMut::with_capacity(32 << 10);
+            let piece = match screen.read_buf(&mut message).await {
+                Ok(0) => return None,
+                Ok(_) => Ok(LogOutput::Console {
+                    message: message.freeze(),
+                }),
+                Err(error) => Err(EngineError::Unreachable(error.to_string())),
+            };
+            Some((piece, screen))
+        });
+        Ok((output.boxed(), Box::pin(keyboard)))
     }
 
     /// Passes a piece of input on. A program that has ended reads nothing.

@@ -119,6 +119,13 @@ async fn a_session_on_a_terminal_has_prompts_and_ends_with_the_user() -> Result<
     );
     let said = node.ok(&talk).await;
     assert!(said.contains("ann") && !said.contains('\u{1b}'), "{said:?}");
+    // Output may begin with any byte.
+    let talk = format!(
+        "{} until_said 'postgres=#'; printf '\\\\a\\\\t\\r' >&3; until_said 'Tuples only is on'
+        printf 'select chr(1) || $$beg$$ || $$in$$;\\r' >&3; until_said 'begin'; printf '\\\\q\\r' >&3; wait $session",
+        on_terminal("pg")
+    );
+    node.ok(&talk).await;
     let talk = format!(
         "{} until_said 'sqlite> '; printf 'nonsense;\\n' >&3; until_said 'syntax error'; printf 'select 6 * 7;\\n' >&3; \
         until_said 42; printf '\\004' >&3; wait $session; cat said",

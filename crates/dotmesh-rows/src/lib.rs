@@ -38,6 +38,8 @@ mod schema;
 mod sqlite;
 #[cfg(feature = "adapters")]
 pub mod sqlite_client;
+#[cfg(feature = "files")]
+pub mod wal;
 
 #[cfg(feature = "adapters")]
 pub use adapter::{Adapter, DATA, Recipe, Row, Rows, Scan, adapter, recipe};

@@ -1,7 +1,8 @@
 //! Tells what databases write by themselves, at each start and stop, from changes of what is in them.
 //!
-//! PostgreSQL, MariaDB and MySQL write their rows into other files than their logs, once they are stopped, so the names of the
-//! files tell. Redis and SQLite write the same data in another way, so their data is compared.
+//! What people change in PostgreSQL is in its write-ahead log, so the log tells. MariaDB and MySQL write their rows into other
+//! files than their logs, once they are stopped, so the names of the files tell. Redis and SQLite write the same data in
+//! another way, so their data is compared.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
@@ -11,7 +12,7 @@ use std::path::{Path, PathBuf};
 
 use dotmesh_model::BranchName;
 use dotmesh_model::volume::Folder;
-use dotmesh_sync::{DiskError, EntryType, Look, PathChange, What, compare};
+use dotmesh_sync::{DiskError, Look, PathChange, What, compare};
 use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, ResolveFlags};
 
 use super::blocking;
@@ -34,12 +35,10 @@ const SIDE_FILES: [&str; 3] = ["-wal", "-shm", "-journal"];
 /// How thoroughly it is looked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Effort {
-    /// For a display, while the databases run: reads no large files.
+    /// For a display: reads no large files.
     Glance,
-    /// For a decision while the databases run.
-    Running,
-    /// For a decision while the databases are stopped.
-    Stopped,
+    /// For a decision.
+    Decision,
 }
 
 impl Effort {
@@ -47,7 +46,7 @@ impl Effort {
     fn most(self) -> u64 {
         match self {
             Self::Glance => 16 << 20,
-            Self::Running | Self::Stopped => 1 << 30,
+            Self::Decision => 1 << 30,
         }
     }
 
@@ -55,7 +54,7 @@ impl Effort {
     fn look(self) -> Look {
         match self {
             Self::Glance => Look::AtTimes,
-            Self::Running | Self::Stopped => Look::AtBytes,
+            Self::Decision => Look::AtBytes,
         }
     }
 }
@@ -142,39 +141,25 @@ enum Suspect {
 /// Tells of each change whether a database made it by itself.
 fn judge(old: &Path, new: &Path, changes: Vec<PathChange>, effort: Effort) -> Changes {
     let mut clusters = marked(old, &changes, postgres::MARK);
-    if effort == Effort::Stopped {
-        clusters.retain(|folder| {
-            Side::of(new, folder, effort).is_some_and(|side| postgres::is_shut_down(&side))
-        });
-    }
+    clusters.retain(|folder| {
+        let sides = Side::of(old, folder, effort).zip(Side::of(new, folder, effort));
+        sides.is_some_and(|(old, new)| postgres::is_unchanged(&old, &new))
+    });
     let marks = mysql::MARKS.into_iter();
     let servers: BTreeSet<Vec<u8>> = marks.flat_map(|mark| marked(old, &changes, mark)).collect();
     let by_name = |change: &PathChange| {
-        let within = |folder: &Vec<u8>, is: fn(&[u8], EntryType) -> bool| {
-            let is = |path: &[u8]| below(path, folder).is_some_and(|path| is(path, change.kind));
+        let is_of = |folder: &Vec<u8>, is: &dyn Fn(&[u8]) -> bool| {
+            let is = |path: &[u8]| below(path, folder).is_some_and(is);
             match &change.what {
                 What::Moved { from } => is(from) && is(&change.path),
                 What::Added | What::Removed | What::Modified => is(&change.path),
             }
         };
+        let by_mysql = |path: &[u8]| mysql::is_bookkeeping(path, change.kind);
         clusters
             .iter()
-            .any(|folder| within(folder, postgres::is_bookkeeping))
-            || servers
-                .iter()
-                .any(|folder| within(folder, mysql::is_bookkeeping))
-    };
-    let is_read_only = |change: &PathChange| {
-        let is_table =
-            |folder: &Vec<u8>| below(&change.path, folder).is_some_and(postgres::is_relation);
-        if change.what != What::Modified || !clusters.iter().any(is_table) {
-            return false;
-        }
-        let open = |top: &Path| Side::of(top, b"", effort)?.open(&change.path);
-        let (Some(old), Some(new)) = (open(old), open(new)) else {
-            return false;
-        };
-        postgres::same_rows(&old, &new).unwrap_or(false)
+            .any(|folder| is_of(folder, &postgres::is_own))
+            || servers.iter().any(|folder| is_of(folder, &by_mysql))
     };
     let mut answers: BTreeMap<Suspect, bool> = BTreeMap::new();
     let mut by_content = |change: &PathChange| {
@@ -196,7 +181,7 @@ fn judge(old: &Path, new: &Path, changes: Vec<PathChange>, effort: Effort) -> Ch
         }
     };
     let judged = changes.into_iter().map(|change| {
-        let is_bookkeeping = by_name(&change) || is_read_only(&change) || by_content(&change);
+        let is_bookkeeping = by_name(&change) || by_content(&change);
         (change, is_bookkeeping)
     });
     Changes {

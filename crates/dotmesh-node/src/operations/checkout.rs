@@ -84,7 +84,7 @@ async fn refuse_other(
     node.pool.flush().await?;
     let head = dot.branch(branch)?.head;
     let is_unchanged = node.pool.usage(&dot.name, branch, head).await?.dirty == 0
-        || bookkeeping::is_all(node, dot, branch, Effort::Running).await;
+        || bookkeeping::is_all(node, dot, branch, Effort::Decision).await;
     match head == commit && is_unchanged {
         true => Ok(()),
         false => Err(NodeError::NotAsMade {

@@ -48,7 +48,7 @@ pub(crate) async fn delete_branch(
         let history = node.registry.history(&dot.id).await?;
         let commits = only_here(&dot.branches, branch, &history);
         let mut dirty = node.pool.usage(name, branch, head).await?.dirty;
-        if dirty > 0 && bookkeeping::is_all(node, &dot, branch, Effort::Stopped).await {
+        if dirty > 0 && bookkeeping::is_all(node, &dot, branch, Effort::Decision).await {
             dirty = 0;
         }
         if commits > 0 || dirty > 0 {

@@ -255,7 +255,7 @@ async fn plan(
     let usage = node.pool.usage(&dot.name, name, local.head).await?;
     match usage.dirty {
         0 => Ok(Move::Replace),
-        _ if bookkeeping::is_all(node, dot, name, Effort::Stopped).await => Ok(Move::Replace),
+        _ if bookkeeping::is_all(node, dot, name, Effort::Decision).await => Ok(Move::Replace),
         _ if stash => Ok(Move::Stash { base: local.head }),
         dirty => Err(NodeError::Dirty {
             branch: name.clone(),

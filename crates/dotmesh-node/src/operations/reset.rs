@@ -107,7 +107,7 @@ impl Unchanged {
         if !self.by_databases {
             return Ok(());
         }
-        let unchanged = unchanged(node, dot, &self.branch, self.hint, Effort::Stopped).await;
+        let unchanged = unchanged(node, dot, &self.branch, self.hint, Effort::Decision).await;
         unchanged.map(drop)
     }
 }
@@ -119,7 +119,7 @@ pub(crate) async fn refuse_dirty(
     branch: &BranchName,
     hint: &'static str,
 ) -> Result<Unchanged, NodeError> {
-    unchanged(node, dot, branch, hint, Effort::Running).await
+    unchanged(node, dot, branch, hint, Effort::Decision).await
 }
 
 async fn unchanged(

@@ -5,3 +5,4 @@ mod quick;
 mod redis;
 mod server;
 mod sqlite;
+mod wal;

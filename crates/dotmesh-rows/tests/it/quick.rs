@@ -30,6 +30,8 @@ impl Dice {
 pub(crate) struct Live {
     programs: &'static Programs,
     folder: TempDir,
+    /// The size of a file of the log, in MiB.
+    segment: u32,
     server: Child,
     pub(crate) sessions: Vec<Session>,
 }
@@ -92,6 +94,10 @@ impl Drop for Session {
 
 impl Live {
     pub(crate) fn start(programs: &'static Programs) -> Self {
+        Self::start_with(programs, 1)
+    }
+
+    pub(crate) fn start_with(programs: &'static Programs, segment: u32) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         programs.own(folder.path());
         let made = programs
@@ -100,19 +106,20 @@ impl Live {
                 "--auth=trust",
                 "--username=postgres",
                 "--no-sync",
-                "--wal-segsize=1",
                 "--encoding=UTF8",
             ])
+            .arg(format!("--wal-segsize={segment}"))
             .args(["--locale=C.UTF-8", "--pgdata"])
             .arg(folder.path().join("data"))
             .current_dir(folder.path())
             .output()
             .expect("initdb");
         assert!(made.status.success(), "{made:?}");
-        let server = Self::serve(programs, folder.path());
+        let server = Self::serve(programs, folder.path(), segment);
         let mut live = Self {
             programs,
             folder,
+            segment,
             server,
             sessions: Vec::new(),
         };
@@ -128,7 +135,7 @@ impl Live {
         live
     }
 
-    fn serve(programs: &Programs, folder: &Path) -> Child {
+    fn serve(programs: &Programs, folder: &Path, segment: u32) -> Child {
         let log = File::options()
             .create(true)
             .append(true)
@@ -154,10 +161,12 @@ impl Live {
                 "-c",
                 "wal_recycle=off",
                 "-c",
-                "max_wal_size=4MB",
+                "max_prepared_transactions=2",
                 "-c",
                 "bgwriter_delay=10ms",
             ])
+            .arg("-c")
+            .arg(format!("max_wal_size={}MB", 4 * segment))
             .current_dir(folder)
             .stdout(log.try_clone().expect("a log"))
             .stderr(log)
@@ -182,7 +191,7 @@ impl Live {
             }
             // After a crash, a process that ends late keeps the next server from starting.
             if matches!(self.server.try_wait(), Ok(Some(_))) {
-                self.server = Self::serve(self.programs, self.folder.path());
+                self.server = Self::serve(self.programs, self.folder.path(), self.segment);
             }
         }
         let begin = |_| Session::begin(self.programs, self.folder.path());
@@ -240,14 +249,23 @@ impl Live {
         to
     }
 
-    fn crash(&mut self) {
+    /// Stops the server in order, and starts it again.
+    pub(crate) fn restart(&mut self) {
+        self.sessions.clear();
+        signal(&self.server, Signal::INT);
+        let _ = self.server.wait();
+        self.server = Self::serve(self.programs, self.folder.path(), self.segment);
+        self.wait();
+    }
+
+    pub(crate) fn crash(&mut self) {
         self.sessions.clear();
         for pid in self.processes() {
             let _ = kill_process(pid, Signal::KILL);
         }
         let _ = self.server.wait();
         let _ = std::fs::remove_file(self.folder.path().join("data/postmaster.pid"));
-        self.server = Self::serve(self.programs, self.folder.path());
+        self.server = Self::serve(self.programs, self.folder.path(), self.segment);
         self.wait();
     }
 

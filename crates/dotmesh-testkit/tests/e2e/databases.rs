@@ -37,17 +37,23 @@ impl Node {
     }
 
     async fn all_answer(&self) -> Result<()> {
-        for (server, program) in ASK {
-            let ping = match program.starts_with("redis") {
-                true => "ping",
-                false => "'select 1'",
-            };
-            let line = format!(
-                "until docker exec {server} {program} {ping} >/dev/null 2>&1; do sleep 0.2; done; echo up"
-            );
-            self.until_prints(&line, "up\n").await?;
+        for (server, _) in ASK {
+            self.answers(server).await?;
         }
         Ok(())
+    }
+
+    async fn answers(&self, server: &str) -> Result<()> {
+        let program = ASK.iter().find(|(name, _)| *name == server);
+        let (_, program) = program.expect("a server");
+        let ping = match program.starts_with("redis") {
+            true => "ping",
+            false => "'select 1'",
+        };
+        let line = format!(
+            "until docker exec {server} {program} {ping} >/dev/null 2>&1; do sleep 0.2; done; echo up"
+        );
+        self.until_prints(&line, "up\n").await
     }
 
     /// Counts a visit in each of them, and writes it to disk.
@@ -133,5 +139,47 @@ async fn a_stash_comes_back_after_a_checkout_there_and_back() -> Result<()> {
     node.all_answer().await?;
     assert_eq!(node.visits().await, ["2"; 4].map(str::to_owned));
     node.ok("dm undo && dm stash list | grep -q stash@").await;
+    Ok(())
+}
+
+/// A commit of a running server has its newest rows in the log only. The next start writes them into the tables.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stash_comes_back_after_restarts_of_postgres() -> Result<()> {
+    let node = Node::start(&Network::start().await?, "alice").await?;
+    node.ok("docker run -d --network host --volume-driver dm --name pg -e POSTGRES_PASSWORD=secret -v app.pg:/var/lib/postgresql/data postgres:15")
+        .await;
+    node.answers("pg").await?;
+    node.ask("pg", "'create table visits (number integer)'")
+        .await;
+    node.ask(
+        "pg",
+        "'insert into visits select 1 from generate_series(1, 1000)'",
+    )
+    .await;
+    node.ok("dm commit -m one").await;
+    node.ask("pg", "'insert into visits values (2)'").await;
+    node.ok("dm stash").await;
+    for _ in 0..2 {
+        node.ok("docker restart pg").await;
+        node.answers("pg").await?;
+    }
+    // As autovacuum does, and a checkpoint after some time.
+    node.ask("pg", "'vacuum (freeze, analyze)'").await;
+    node.ask("pg", "checkpoint").await;
+    let status = node.ok("dm status").await;
+    assert!(status.contains("(database files only)"), "{status}");
+    node.ok("dm stash pop").await;
+    node.answers("pg").await?;
+    let newest = "'select max(number) from visits'";
+    assert_eq!(node.ask("pg", newest).await, "2");
+
+    // What somebody wrote is not given up, also after a restart.
+    node.ok("dm stash").await;
+    node.answers("pg").await?;
+    node.ask("pg", "'insert into visits values (3)'").await;
+    node.ok("docker restart pg").await;
+    node.answers("pg").await?;
+    node.says_no("dm stash pop", &["uncommitted changes"]).await;
+    assert_eq!(node.ask("pg", newest).await, "3");
     Ok(())
 }

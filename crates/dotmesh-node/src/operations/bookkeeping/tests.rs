@@ -2,6 +2,7 @@
 
 use std::fs;
 
+use dotmesh_sync::EntryType;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqliteJournalMode};
 use sqlx::{ConnectOptions as _, Connection as _};
 
@@ -64,93 +65,44 @@ fn rdb(time: &str, value: &str) -> Vec<u8> {
 }
 
 #[test]
-fn postgres_writes_logs_and_control_files_by_itself_and_no_tables() {
-    let two = Two::new();
-    let control = |state: u8| [&[0; 16][..], &[state, 0, 0, 0]].concat();
-    two.both("db/data/PG_VERSION", b"15", b"15");
-    two.both("db/data/global/pg_control", &control(6), &control(1));
+fn settings_of_postgres_are_the_users() {
     for own in [
+        "",
+        "base/5/16384",
+        "base/5/pg_internal.init",
+        "global/pg_control",
+        "log/postgresql.log",
         "pg_wal/000000010000000000000001",
         "postmaster.opts",
-        "pg_stat/pgstat.stat",
-        "base/5/pg_internal.init",
     ] {
-        two.both(&format!("db/data/{own}"), b"old", b"new");
+        assert!(postgres::is_own(own.as_bytes()), "{own}");
     }
-    assert_eq!(two.changed(Effort::Stopped), [""; 0]);
-    let tables = [
+    for path in [
+        "postgresql.conf",
+        "pg_hba.conf",
+        "postgresql.auto.conf",
+        "base.tar",
+    ] {
+        assert!(!postgres::is_own(path.as_bytes()), "{path}");
+    }
+}
+
+/// Real logs are read in the tests of `dotmesh-rows` and in `e2e/databases.rs`.
+#[test]
+fn a_cluster_of_postgres_whose_log_proves_nothing_has_changed() {
+    let two = Two::new();
+    two.both("db/data/PG_VERSION", b"15", b"15");
+    let files = [
         "db/data/base/5/16384",
-        "db/data/global/1260",
-        "db/data/postgresql.conf",
-        "db/database/pg_wal/0",
-        "uploads/logo.png",
+        "db/data/global/pg_control",
+        "db/data/pg_wal/000000010000000000000001",
     ];
-    for table in tables {
-        two.both(table, b"old", b"new");
+    for file in files {
+        two.both(file, b"old", b"new");
     }
-    assert_eq!(two.changed(Effort::Stopped), tables);
-
-    // A server that was killed may have rows in its log only.
-    let two = Two::new();
-    two.both("db/PG_VERSION", b"15", b"15");
-    two.both("db/global/pg_control", &control(6), &control(6));
-    two.both("db/pg_wal/000000010000000000000001", b"old", b"new");
-    assert_eq!(two.changed(Effort::Running), [""; 0]);
-    let log = ["db/pg_wal/000000010000000000000001"];
-    assert_eq!(two.changed(Effort::Stopped), log);
-}
-
-/// A page of a table with one row of some bits and one value.
-fn page(noted: u8, bits: u16, value: u8) -> Vec<u8> {
-    let mut page = vec![0; 8192];
-    page[..8].fill(noted);
-    page[12..14].copy_from_slice(&28_u16.to_ne_bytes());
-    page[16..18].copy_from_slice(&8192_u16.to_ne_bytes());
-    let pointer = 8000_u32 | 1 << 15 | 32 << 17;
-    page[24..28].copy_from_slice(&pointer.to_ne_bytes());
-    page[8020..8022].copy_from_slice(&bits.to_ne_bytes());
-    page[8030] = value;
-    page
-}
-
-#[test]
-fn what_a_reader_notes_in_a_table_of_postgres_is_no_change() {
-    let two = Two::new();
-    two.both("db/PG_VERSION", b"15", b"15");
-    let control = [&[0; 16][..], &[1, 0, 0, 0]].concat();
-    two.both("db/global/pg_control", &control, &control);
-    let table = |old: &[u8], new: &[u8]| two.both("db/base/5/16384", old, new);
-    table(&page(1, 0x0002, 7), &page(2, 0x0902, 7));
-    two.both("db/base/5/16384_vm", b"old", b"new");
-    assert_eq!(two.changed(Effort::Stopped), [""; 0]);
-    for changed in [page(2, 0x0902, 8), page(2, 0x0903, 7)] {
-        table(&page(1, 0x0002, 7), &changed);
-        assert_eq!(two.changed(Effort::Stopped), ["db/base/5/16384"]);
+    for effort in [Effort::Glance, Effort::Decision] {
+        assert_eq!(two.changed(effort), files);
     }
-    table(&page(1, 0, 7), &[page(1, 0, 7), page(1, 0, 7)].concat());
-    assert_eq!(two.changed(Effort::Stopped), ["db/base/5/16384"]);
-}
-
-#[test]
-fn a_segment_of_a_log_is_used_again_under_another_name() {
-    let two = Two::new();
-    two.both("db/PG_VERSION", b"15", b"15");
-    two.both("db/pg_wal/1", b"1", b"1");
-    let moved = |from: &str, path: &str| PathChange {
-        path: path.as_bytes().to_vec(),
-        kind: EntryType::File,
-        what: What::Moved {
-            from: from.as_bytes().to_vec(),
-        },
-        before: 1,
-        after: 1,
-    };
-    let changes = vec![
-        moved("db/pg_wal/1", "db/pg_wal/2"),
-        moved("file", "db/pg_wal/2"),
-    ];
-    let judged = judge(&two.old, &two.new, changes, Effort::Running).all;
-    assert_eq!((judged[0].1, judged[1].1), (true, false));
 }
 
 #[test]
@@ -161,7 +113,7 @@ fn redis_writes_the_same_data_again() {
     assert_eq!(two.changed(Effort::Glance), [""; 0]);
     Two::put(&two.new, "redis/dump.rdb", &rdb("2", "two"));
     let changed = ["redis/dump.rdb", "redis/temp-17.rdb"];
-    assert_eq!(two.changed(Effort::Stopped), changed);
+    assert_eq!(two.changed(Effort::Decision), changed);
 
     // With an append-only file, the other file is not read at a start.
     let manifest = "file appendonly.aof.1.base.rdb seq 1 type b\nfile appendonly.aof.1.incr.aof seq 1 type i\n";
@@ -177,13 +129,13 @@ fn redis_writes_the_same_data_again() {
         &rdb("1", "one"),
     );
     log(&two, "appendonly.aof.1.incr.aof", b"SET", b"SET");
-    assert_eq!(two.changed(Effort::Stopped), [""; 0]);
+    assert_eq!(two.changed(Effort::Decision), [""; 0]);
     log(&two, "appendonly.aof.1.incr.aof", b"SET", b"SETSET");
-    assert_eq!(two.changed(Effort::Stopped).len(), 3);
+    assert_eq!(two.changed(Effort::Decision).len(), 3);
     // A folder that a link leads to is not read.
     fs::rename(two.new.join("redis"), two.new.join("elsewhere")).expect("a rename");
     std::os::unix::fs::symlink("elsewhere", two.new.join("redis")).expect("a link");
-    assert!(two.changed(Effort::Stopped).len() >= 4);
+    assert!(two.changed(Effort::Decision).len() >= 4);
 }
 
 #[test]
@@ -191,11 +143,11 @@ fn mariadb_writes_logs_by_itself_and_no_tables() {
     let two = Two::new();
     two.both("sql/aria_log_control", b"old", b"new");
     two.both("sql/ib_logfile0", b"old", b"new");
-    assert_eq!(two.changed(Effort::Stopped), [""; 0]);
+    assert_eq!(two.changed(Effort::Decision), [""; 0]);
     two.both("sql/shop/orders.ibd", b"old", b"new");
     two.both("files/ib_logfile0", b"old", b"new");
     let changed = ["files/ib_logfile0", "sql/shop/orders.ibd"];
-    assert_eq!(two.changed(Effort::Stopped), changed);
+    assert_eq!(two.changed(Effort::Decision), changed);
 }
 
 async fn open(path: &Path) -> SqliteConnection {
@@ -236,17 +188,17 @@ async fn sqlite_moves_its_log_into_the_database() {
     database.close().await.expect("an end");
     let compared = compare(&two.old, &two.new, Look::AtBytes).expect("a comparison");
     assert!(compared.len() >= 2, "{compared:?}");
-    assert_eq!(two.changed(Effort::Stopped), [""; 0]);
+    assert_eq!(two.changed(Effort::Decision), [""; 0]);
 
     let mut database = open(&live).await;
     run(&mut database, "INSERT INTO visits VALUES (2)").await;
     assert!(
-        two.changed(Effort::Running)
+        two.changed(Effort::Decision)
             .contains(&"app/data.db-wal".to_owned())
     );
     database.close().await.expect("an end");
     assert!(
-        two.changed(Effort::Stopped)
+        two.changed(Effort::Decision)
             .contains(&"app/data.db".to_owned())
     );
 }

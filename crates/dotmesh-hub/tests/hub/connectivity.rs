@@ -5,35 +5,20 @@ use std::collections::{HashMap, HashSet};
 
 use dotmesh_api::{ClientError, ErrorCode, HubClient};
 use dotmesh_model::{DotName, ObjectHash};
-use dotmesh_store::file_page::FileSpine;
-use dotmesh_store::grow::Grower;
-use dotmesh_store::{FileContent, InodeKind, Kind, Object, Segment};
+use dotmesh_store::{Kind, Object};
 use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
 
 use crate::support::{
-    Files, Made, TestHub, commit, dot, entry, files, finish, pack, push, refused, root_commit,
-    tree_of, update,
+    Files, Made, TestHub, commit, dot, entry, files, finish, large_file, pack, push, refused,
+    root_commit, tree_of, update,
 };
 
 /// A tree with one file of these chunks, and some others.
 fn long_file(chunks: &[u8]) -> Files {
-    let mut objects: Vec<Object> = Vec::new();
-    let mut grower = Grower::<FileSpine>::default();
-    for chunk in chunks {
-        let chunk = Object::new(Kind::Chunk, vec![*chunk; 3]);
-        grower.push(Segment::Data {
-            hash: chunk.hash(),
-            length: 3,
-        });
-        objects.push(chunk);
-    }
-    let (top, pages) = grower.finish();
-    objects.extend(pages);
-    let kind = InodeKind::File {
-        size: chunks.len() as u64 * 3,
-        content: FileContent::Page(top),
-    };
+    let chunks = chunks.iter();
+    let chunks = chunks.map(|chunk| Object::new(Kind::Chunk, vec![*chunk; 3]));
+    let (kind, objects) = large_file(chunks);
     let mut files = tree_of(objects, vec![entry("long", kind)]);
     let mut seen = HashSet::new();
     files.objects.retain(|object| seen.insert(object.hash()));

@@ -10,9 +10,7 @@ use dotmesh_hub_service::operations::check::{CheckReport, Checker};
 use dotmesh_hub_service::operations::collect_garbage::collect_garbage;
 use dotmesh_hub_service::operations::repack::{Repackable, Repacked, Repacker};
 use dotmesh_model::ObjectHash;
-use dotmesh_store::file_page::FileSpine;
-use dotmesh_store::grow::Grower;
-use dotmesh_store::{FileContent, InodeKind, Kind, Object, Segment};
+use dotmesh_store::{FileContent, InodeKind, Kind, Object};
 use serde_json::json;
 
 use crate::ambient;
@@ -24,7 +22,8 @@ use crate::deltas::noise;
 use crate::pages::Browser;
 use crate::place::Place;
 use crate::support::{
-    Files, Made, TestHub, commit, dot, entry, files, push, push_first, root_commit, tree_of,
+    Files, Made, TestHub, commit, dot, entry, files, large_file, push, push_first, root_commit,
+    tree_of,
 };
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
@@ -61,27 +60,12 @@ impl Pages {
     }
 
     pub(crate) fn files(&self) -> Files {
-        let mut spine = Grower::<FileSpine>::default();
-        let mut objects = Vec::new();
-        for chunk in self.bytes.chunks(CHUNK) {
-            let chunk = Object::new(Kind::Chunk, chunk.to_vec());
-            spine.push(Segment::Data {
-                hash: chunk.hash(),
-                length: chunk.bytes().len() as u32,
-            });
-            objects.push(chunk);
-        }
-        let (top, pages) = spine.finish();
-        objects.extend(pages);
+        let chunks = self.bytes.chunks(CHUNK);
+        let chunks = chunks.map(|chunk| Object::new(Kind::Chunk, chunk.to_vec()));
+        let (pages, mut objects) = large_file(chunks);
         let small = Object::new(Kind::Chunk, self.seed.to_le_bytes().to_vec());
         let entries = vec![
-            entry(
-                "pages",
-                InodeKind::File {
-                    size: self.bytes.len() as u64,
-                    content: FileContent::Page(top),
-                },
-            ),
+            entry("pages", pages),
             entry(
                 "small",
                 InodeKind::File {

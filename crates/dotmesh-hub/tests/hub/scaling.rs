@@ -4,16 +4,12 @@ use std::time::{Duration, Instant};
 
 use dotmesh_api::HubClient;
 use dotmesh_model::ObjectHash;
-use dotmesh_store::file_page::FileSpine;
-use dotmesh_store::grow::Grower;
-use dotmesh_store::{FileContent, InodeKind, Kind, Object, Segment};
+use dotmesh_store::{Kind, Object};
 use sqlx::{AnyConnection, AssertSqlSafe};
 
 use crate::bounds::connection;
 use crate::place::Place;
-use crate::support::{
-    Made, TestHub, commit, dot, entry, finish, pack, push_first, tree_of, update,
-};
+use crate::support::{Made, TestHub, commit, dot, entry, large_file, push, push_first, tree_of};
 
 /// The objects of a generated pack.
 const OBJECTS: u64 = 1000;
@@ -170,32 +166,13 @@ fn chunk(seed: u64, number: u64) -> Object {
 
 /// Pushes a commit with so many new chunks. Returns how long the hub took.
 async fn push_changes(client: &HubClient, name: &str, head: &mut Made, seed: u64) -> Duration {
-    let mut spine = Grower::<FileSpine>::default();
-    let mut objects = Vec::new();
-    for number in 0..LOOKED_UP as u64 {
-        let chunk = chunk(seed, number);
-        spine.push(Segment::Data {
-            hash: chunk.hash(),
-            length: chunk.bytes().len() as u32,
-        });
-        objects.push(chunk);
-    }
-    let (top, pages) = spine.finish();
-    objects.extend(pages);
-    let file = InodeKind::File {
-        size: LOOKED_UP as u64 * 16,
-        content: FileContent::Page(top),
-    };
-    let files = tree_of(objects, vec![entry("pages", file)]);
+    let (pages, objects) = large_file((0..LOOKED_UP as u64).map(|number| chunk(seed, number)));
+    let files = tree_of(objects, vec![entry("pages", pages)]);
     let made = commit(head, &files);
-    let (app, hashes, sent) = (dot(name), files.hashes(), pack(&files.objects));
-    let request = finish(&[&made], vec![update(Some(&*head), &made)]);
     let start = Instant::now();
-    let upload = client.begin_upload(&app).await.unwrap();
-    let missing = client.missing(&app, &upload, &hashes).await.unwrap();
-    assert_eq!(missing.len(), hashes.len());
-    client.send_pack(&app, &upload, sent).await.unwrap();
-    client.finish_upload(&app, &upload, &request).await.unwrap();
+    push(client, &dot(name), Some(&*head), &made, &files)
+        .await
+        .unwrap();
     let took = start.elapsed();
     *head = made;
     took

@@ -13,9 +13,11 @@ use dotmesh_hub_service::data_dir::ServeLock;
 use dotmesh_hub_service::settings::Settings;
 use dotmesh_model::ambient::Clock;
 use dotmesh_model::{BranchName, CommitId, CommitRecord, DotName, ObjectHash};
+use dotmesh_store::file_page::FileSpine;
+use dotmesh_store::grow::Grower;
 use dotmesh_store::{
     Attributes, Entry, EntryName, EntryValue, FileContent, Frame, Inode, InodeKind, Kind, Object,
-    PackWriter, ROOT_SEAL, Root, TreePage, seal,
+    PackWriter, ROOT_SEAL, Root, Segment, TreePage, seal,
 };
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
@@ -178,6 +180,25 @@ impl Files {
             .find(|object| object.kind() == Kind::Chunk)
             .unwrap()
     }
+}
+
+/// A file of many chunks, with all its objects.
+pub(crate) fn large_file(chunks: impl Iterator<Item = Object>) -> (InodeKind, Vec<Object>) {
+    let mut spine = Grower::<FileSpine>::default();
+    let (mut objects, mut size) = (Vec::new(), 0);
+    for chunk in chunks {
+        let length = chunk.bytes().len();
+        spine.push(Segment::Data {
+            hash: chunk.hash(),
+            length: length as u32,
+        });
+        size += length as u64;
+        objects.push(chunk);
+    }
+    let (top, pages) = spine.finish();
+    objects.extend(pages);
+    let content = FileContent::Page(top);
+    (InodeKind::File { size, content }, objects)
 }
 
 /// A tree with one folder `data` that has these files.

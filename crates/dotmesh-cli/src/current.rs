@@ -63,6 +63,16 @@ pub async fn choose(context: &Context, node: &NodeClient) -> Result<Choice> {
     choose_in(context, node, place::here().as_deref()).await
 }
 
+/// The node, for a command that names this dot: seen from the branch of the folder's fork if it is a fork of the dot.
+pub async fn view_of(context: &Context, dot: &DotName) -> Result<NodeClient> {
+    let node = context.node()?;
+    let choice = choose(context, &node).await?;
+    Ok(match choice.branch.clone().filter(|_| choice.is(dot)) {
+        Some(branch) => node.seen_from(branch),
+        None => node,
+    })
+}
+
 /// Finds the choice that counts in a folder, which is `None` if it was deleted.
 pub async fn choose_in(
     context: &Context,

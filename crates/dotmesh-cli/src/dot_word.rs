@@ -51,7 +51,7 @@ impl DotWord {
         Ok((volume.dot, volume.pinned))
     }
 
-    /// Acts on the dot with this name. If there is none, but the current dot has a branch with this name, the error says so.
+    /// Acts on the dot with this name. In the folder of a fork of it, that is about the fork's branch. If there is none, but the current dot has a branch with this name, the error says so.
     /// `instead` makes the hint from the dot and the branch.
     pub async fn act<T>(
         &self,
@@ -60,7 +60,7 @@ impl DotWord {
         instead: impl FnOnce(&DotName, &BranchName) -> String,
     ) -> Result<T> {
         let done = match self.name() {
-            Ok(dot) => act(&context.node()?, &dot).await,
+            Ok(dot) => act(&current::view_of(context, &dot).await?, &dot).await,
             Err(error) => Err(error),
         };
         match done {

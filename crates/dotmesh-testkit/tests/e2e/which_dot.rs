@@ -5,7 +5,7 @@ use std::fs;
 use anyhow::Result;
 use dotmesh_testkit::Network;
 
-use crate::world::Node;
+use crate::world::{Hub, Node};
 
 const COMPOSE_FILE: &str = "services:
   db:
@@ -101,5 +101,32 @@ async fn each_work_tree_is_about_its_own_dot() -> Result<()> {
         &["No current dot is selected"],
     )
     .await;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dot_that_is_named_in_the_folder_of_its_fork_means_the_fork() -> Result<()> {
+    let network = Network::start().await?;
+    let hub = Hub::start(&network).await?;
+    let node = Node::start(&network, "alice").await?;
+    hub.log_in(&node, "alice").await?;
+    let home = node.machine.home();
+    for folder in ["shop", "copy"] {
+        fs::create_dir_all(home.join(folder))?;
+        fs::write(home.join(folder).join("docker-compose.yml"), COMPOSE_FILE)?;
+    }
+    node.ok("cd ~/shop && docker-compose up -d && dm commit -m one")
+        .await;
+    node.ok("cd ~/copy && dm up --name copy --dot shop_app && dm commit -m two")
+        .await;
+    let shown = node.ok("cd ~/copy && dm dot show shop_app").await;
+    assert_eq!(shown, node.ok("cd ~/copy && dm dot show").await);
+    let pushed = node.ok("cd ~/copy && dm push hub shop_app").await;
+    assert_eq!(pushed, node.ok("cd ~/copy && dm push hub").await);
+    // Elsewhere, and with --dot, it is the branch that is checked out.
+    let of_app = node.ok("cd ~/shop && dm push hub shop_app").await;
+    assert_ne!(of_app, pushed);
+    let named = node.ok("cd ~/copy && dm push hub --dot shop_app").await;
+    assert_eq!(named, of_app);
     Ok(())
 }

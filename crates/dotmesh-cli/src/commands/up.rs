@@ -25,11 +25,13 @@ use crate::{forks, git, place, table};
 
 mod port;
 mod target;
+mod turn;
 
 use port::Choice;
 use target::Target;
+use turn::Turn;
 
-/// How often the state of the containers is asked for.
+/// How often it is looked again at what the command waits for.
 const INTERVAL: Duration = Duration::from_millis(200);
 
 /// Run the app of this folder once more, on a branch of its own, with a copy of all its data
@@ -174,6 +176,7 @@ pub(super) async fn start(
         None => name_of_work_tree(folder).await?,
     };
     let name = &name;
+    let _turn = Turn::take(context, &target.dot, name).await?;
     // A fork of a fork begins with that fork's data.
     if let Some(branch) = current::choose(context, &node).await?.branch
         && plan.dot.is_none()

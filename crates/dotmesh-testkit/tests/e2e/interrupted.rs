@@ -118,3 +118,39 @@ async fn a_fork_that_docker_or_the_daemon_dies_in_goes_on() -> Result<()> {
     }
     Ok(())
 }
+
+/// Two at once are a user and an agent, or two agents. What is killed holds nobody up.
+#[tokio::test(flavor = "multi_thread")]
+async fn one_of_two_at_once_runs_the_commands_after_a_fork() -> Result<()> {
+    let node = Node::start(&Network::start().await?, "alice").await?;
+    let shop = node.machine.home().join("shop");
+    std::fs::create_dir_all(&shop)?;
+    std::fs::write(shop.join("compose.yaml"), SHOP)?;
+    std::fs::write(shop.join("dotmesh.toml"), MIGRATION)?;
+    node.ok("cd ~/shop && docker compose up -d").await;
+
+    let waits =
+        |file: &str, what: &str| format!("until grep -q '{what}' ~/{file}; do sleep 0.1; done");
+    let killed = format!(
+        "cd ~/shop && {{ dm up --name two 2>~/killed & up=$!; {}; kill -9 $up; wait $up; echo $?; }}",
+        waits("killed", "Waiting for containers")
+    );
+    node.until_prints(&killed, "137\n").await?;
+
+    let up = |file: &str| {
+        let (machine, tree) = (node.machine.clone(), shop.clone());
+        let up = format!("dm up --name two 2>~/{file}");
+        tokio::spawn(async move { machine.run_in(&tree, &up).await })
+    };
+    let first = up("first");
+    node.ok(&waits("first", "Waiting for containers")).await;
+    let second = up("second");
+    node.ok(&waits("second", "Another .dm up. starts fork two"))
+        .await;
+    let redis = |line: &str| format!("cd ~/shop && dm compose two -- exec -T redis {line}");
+    node.ok(&redis("touch /data/healthy")).await;
+    first.await?.success();
+    second.await?.success();
+    node.until_prints(&redis("redis-cli get migrated"), "1\n")
+        .await
+}

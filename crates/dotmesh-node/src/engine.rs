@@ -16,6 +16,7 @@ use tokio::sync::mpsc;
 
 use crate::timing::Timing;
 
+pub(crate) mod answers;
 mod bollard_engine;
 mod details;
 mod failures;

@@ -14,7 +14,7 @@ use futures::future::join_all;
 use jiff::Timestamp;
 
 use crate::config::Config;
-use crate::engine::connect;
+use crate::engine::{answers, connect};
 use crate::node::place;
 use crate::registry::ToStart;
 
@@ -89,14 +89,12 @@ async fn stop_containers(config: &Config, place: &BtrfsPlace) -> Result<()> {
 
 /// The running containers in which a filesystem is mounted.
 async fn users(docker: &Docker, filesystem: &str) -> Result<Vec<ToStart>> {
-    let running = docker
-        .list_containers(None)
-        .await
-        .context("list containers")?;
+    let running = answers::containers(docker, None).await;
+    let running = running.context("list containers")?;
     let mut users = Vec::new();
     for id in running.into_iter().filter_map(|one| one.id) {
         // The container may be gone.
-        let Ok(details) = docker.inspect_container(&id, None).await else {
+        let Ok(details) = answers::container(docker, &id).await else {
             continue;
         };
         let state = details.state.unwrap_or_default();

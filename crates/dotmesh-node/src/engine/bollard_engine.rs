@@ -15,6 +15,7 @@ use bollard::query_parameters::{
 use futures::{FutureExt as _, StreamExt as _};
 use tokio::sync::{OnceCell, mpsc};
 
+use super::answers;
 use super::details::{about, inspected, is_going, places_without_copy, state};
 use super::failures::{explained, failed};
 use super::processes::namespaces;
@@ -118,10 +119,8 @@ impl BollardEngine {
         }
         let options = ListContainersOptionsBuilder::new().all(true).build();
         let client = self.client().await?;
-        let summaries = client
-            .list_containers(Some(options))
-            .await
-            .map_err(failed)?;
+        let listed = answers::containers(client, Some(options)).await;
+        let summaries = listed.map_err(failed)?;
         for summary in &summaries {
             for mount in summary.mounts.iter().flatten() {
                 self.learn(client, mount).await;
@@ -239,7 +238,7 @@ impl BollardEngine {
         let message = error.to_string();
         match failed(error) {
             EngineError::Gone => {
-                let asked = self.client().await?.inspect_container(id, None);
+                let asked = answers::container(self.client().await?, id);
                 match tokio::time::timeout(INSPECT_PATIENCE, asked).await {
                     Ok(Ok(found)) if !is_going(&found) => Err(EngineError::Refused(message)),
                     _ => Err(EngineError::Gone),
@@ -256,7 +255,7 @@ impl BollardEngine {
 
     async fn inspect_one(&self, container: &Container) -> Result<Option<Inspected>> {
         let client = self.client().await?;
-        let asked = client.inspect_container(&container.id, None);
+        let asked = answers::container(client, &container.id);
         match tokio::time::timeout(INSPECT_PATIENCE, asked).await {
             Err(_) => Ok(None),
             Ok(Ok(details)) => {

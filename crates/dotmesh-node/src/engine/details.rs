@@ -29,7 +29,8 @@ pub(super) fn about(version: SystemVersion) -> About {
 
 pub(super) fn state(state: ContainerSummaryStateEnum) -> State {
     match state {
-        ContainerSummaryStateEnum::RUNNING => State::Running,
+        // Its process runs until the stop is done.
+        ContainerSummaryStateEnum::RUNNING | ContainerSummaryStateEnum::STOPPING => State::Running,
         ContainerSummaryStateEnum::PAUSED => State::Paused,
         ContainerSummaryStateEnum::RESTARTING => State::Restarting,
         ContainerSummaryStateEnum::REMOVING => State::Removing,
@@ -94,7 +95,7 @@ pub(super) fn current_state(state: &bollard::models::ContainerState, listed: Sta
     use bollard::models::ContainerStateStatusEnum as Status;
     match state.status {
         Some(Status::CREATED) => State::Created,
-        Some(Status::RUNNING) => State::Running,
+        Some(Status::RUNNING | Status::STOPPING) => State::Running,
         Some(Status::PAUSED) => State::Paused,
         Some(Status::RESTARTING) => State::Restarting,
         Some(Status::REMOVING) => State::Removing,

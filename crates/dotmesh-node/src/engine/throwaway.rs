@@ -22,7 +22,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::sync::mpsc;
 
 use super::failures::failed;
-use super::{EngineError, terminal};
+use super::{EngineError, answers, terminal};
 
 type Result<T> = std::result::Result<T, EngineError>;
 
@@ -410,7 +410,7 @@ pub(super) async fn remove_leftovers(client: &Docker, copies: &str, mark: &str) 
         let options = ListContainersOptionsBuilder::new()
             .all(true)
             .filters(&filters);
-        let left = client.list_containers(Some(options.build())).await;
+        let left = answers::containers(client, Some(options.build())).await;
         for id in left
             .unwrap_or_default()
             .into_iter()

@@ -7,6 +7,7 @@ use bollard::Docker;
 use bollard::models::VolumeCreateRequest;
 use bollard::query_parameters::{ListContainersOptionsBuilder, RemoveVolumeOptions};
 
+use super::answers;
 use super::details::state;
 use super::failures::failed;
 use super::{EngineError, State};
@@ -33,7 +34,7 @@ pub(super) async fn find(client: &Docker, name: &str) -> Result<Option<EngineVol
     };
     let filters = HashMap::from([("volume", vec![name])]);
     let options = ListContainersOptionsBuilder::new().filters(&filters);
-    let containers = client.list_containers(Some(options.build())).await;
+    let containers = answers::containers(client, Some(options.build())).await;
     let mut running = Vec::new();
     for container in containers.map_err(failed)? {
         let is_active = container.state.map_or(State::Created, state).is_active();

@@ -126,3 +126,28 @@ async fn a_local_volume_that_podman_made_silently_is_told() -> Result<()> {
     );
     Ok(())
 }
+
+/// Podman says `stopped` of a container that it has not cleaned up, which Docker's API does not know.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_container_that_podman_has_not_cleaned_up_hides_no_other() -> Result<()> {
+    let node = start().await?;
+    node.ok("docker volume create -d dm app.db").await;
+    for (name, volume) in [("app", "-v app.db:/v"), ("other", "")] {
+        node.ok(&format!(
+            "{RUN} --name {name} {volume} debian:bookworm-slim sleep 100000"
+        ))
+        .await;
+    }
+    node.ok("dm switch app && dm commit -m one").await;
+    // The first process that is killed would clean up.
+    node.ok("kill -9 $(podman inspect -f '{{.State.ConmonPid}} {{.State.Pid}}' other)")
+        .await;
+    let states = "curl -fsS --unix-socket /run/docker.sock 'http://d/containers/json?all=1' | grep -o '\"State\":\"stopped\"'";
+    node.until_prints(states, "\"State\":\"stopped\"\n").await?;
+    let status = node.ok("dm status").await;
+    assert!(status.contains("app"), "{status}");
+    assert_eq!(node.says("dm list").await, "");
+    node.ok("dm checkout -b two").await;
+    node.until_prints("docker inspect -f '{{.State.Running}}' app", "true\n")
+        .await
+}

@@ -12,7 +12,7 @@ use std::process::Stdio;
 use tokio::process::Command;
 
 use dotmesh_api::ErrorCode;
-use dotmesh_model::launch::FILES;
+use dotmesh_model::launch::{COMPOSE, FILES};
 
 use crate::environment::Environment;
 use crate::error::{CliError, Code, Result};
@@ -79,6 +79,18 @@ impl Compose {
         )
     }
 
+    /// What people type for the app in a folder. Without any Compose it is that of Docker's plugin.
+    pub async fn name_in(environment: &Environment, folder: Option<&Path>) -> String {
+        let found = Self::find(environment, folder).await;
+        found.map_or_else(|_| COMPOSE.to_owned(), |found| found.name())
+    }
+
+    /// What people type.
+    pub fn name(&self) -> String {
+        let words = self.words.iter().map(|word| word.to_string_lossy());
+        words.collect::<Vec<_>>().join(" ")
+    }
+
     /// The program and its first arguments.
     pub fn words(&self) -> &[OsString] {
         &self.words
@@ -126,7 +138,7 @@ impl Compose {
                     said.trim()
                 ),
             )
-            .hint("Check with 'docker compose config'."));
+            .hint(format!("Check with '{} config'.", self.name())));
         }
         let settings = Settings::read(&self.environment, folder);
         let origin = Origin {
@@ -180,11 +192,7 @@ impl Compose {
         let said = String::from_utf8_lossy(&ended.stderr).trim().to_owned();
         let what = format!(
             "'{} {}' failed for project {}",
-            self.words
-                .iter()
-                .map(|word| word.to_string_lossy())
-                .collect::<Vec<_>>()
-                .join(" "),
+            self.name(),
             arguments.join(" "),
             project.name
         );

@@ -3,8 +3,10 @@
 use dotmesh_api::NodeClient;
 use dotmesh_api::node::Lookalike;
 
+use crate::compose::Compose;
 use crate::context::Context;
 use crate::error::Result;
+use crate::place;
 use crate::ui::Ui;
 
 /// Warns about those that the user was not warned about before. A failure is not reported, because it has nothing to do with
@@ -17,10 +19,11 @@ pub async fn warn_once(context: &Context) {
     let (Ok(node), Ok(told)) = (context.node(), told) else {
         return;
     };
-    for found in all(context, &node).await {
-        if !told.contains(&found.id) {
-            show(&context.ui, &found);
-        }
+    let mut all = all(context, &node).await;
+    all.retain(|found| !told.contains(&found.id));
+    let compose = compose_for(context, &all).await;
+    for found in all {
+        show(&context.ui, &found, &compose);
     }
 }
 
@@ -42,10 +45,18 @@ fn remember(context: &Context, found: &[Lookalike]) -> Result<()> {
     Ok(())
 }
 
+/// What people type for Compose here. Nobody looks for it if there is nothing to say.
+pub async fn compose_for(context: &Context, found: &[Lookalike]) -> String {
+    if found.is_empty() {
+        return String::new();
+    }
+    Compose::name_in(&context.environment, place::here().as_deref()).await
+}
+
 /// Warns about one.
-pub fn show(ui: &Ui, found: &Lookalike) {
+pub fn show(ui: &Ui, found: &Lookalike, compose: &str) {
     ui.warning(&describe(found));
-    ui.hint(&what_next(found));
+    ui.hint(&what_next(found, compose));
 }
 
 /// The warning's text.
@@ -58,11 +69,11 @@ pub fn describe(found: &Lookalike) -> String {
 }
 
 /// The hint: how to start the app with the clone's data.
-pub fn what_next(found: &Lookalike) -> String {
+pub fn what_next(found: &Lookalike, compose: &str) -> String {
     let Lookalike { dot, cloned, .. } = found;
     match &found.project {
         Some(project) => format!(
-            "Stop the app with 'docker compose down', and start it with the clone's data: docker compose -p {project} up -d. 'dm dot delete {dot}' deletes the empty dot."
+            "Stop the app with '{compose} down', and start it with the clone's data: {compose} -p {project} up -d. 'dm dot delete {dot}' deletes the empty dot."
         ),
         None => format!(
             "Name the volumes after the clone in the Compose file, with 'name: {cloned}.SUBDOT'. 'dm dot delete {dot}' deletes the empty dot."

@@ -3,9 +3,12 @@
 
 use dotmesh_api::NodeClient;
 use dotmesh_api::node::LogQuery;
-use dotmesh_model::launch::{project_for, projects};
+use dotmesh_model::launch::{self, project_for, projects};
 use dotmesh_model::{CommitRecord, DotName, Launch};
 
+use crate::compose::Compose;
+use crate::context::Context;
+use crate::place;
 use crate::ui::Ui;
 
 /// How to start the app.
@@ -22,14 +25,31 @@ pub enum Start {
 impl Start {
     /// For the checked-out state of a dot. `Unknown` if the app runs already. The clone has succeeded, so errors are
     /// ignored.
-    pub async fn find(node: &NodeClient, local: &DotName) -> Self {
+    pub async fn find(context: &Context, node: &NodeClient, local: &DotName) -> Self {
         let newest = LogQuery::one(None);
         let (Ok(detail), Ok(log)) = tokio::join!(node.dot(local), node.log(local, &newest)) else {
             return Self::Unknown;
         };
         match log.commits.first() {
-            Some(head) if detail.summary.containers.is_empty() => Self::of(head, local),
+            Some(head) if detail.summary.containers.is_empty() => {
+                let here = place::here();
+                let compose = Compose::name_in(&context.environment, here.as_deref()).await;
+                Self::of(head, local).with(&compose)
+            }
             _ => Self::Unknown,
+        }
+    }
+
+    /// The same by another Compose.
+    #[must_use]
+    pub fn with(self, compose: &str) -> Self {
+        let by = |command: String| match command.strip_prefix(launch::COMPOSE) {
+            Some(rest) => format!("{compose}{rest}"),
+            None => command,
+        };
+        match self {
+            Self::With(commands) => Self::With(commands.into_iter().map(by).collect()),
+            other => other,
         }
     }
 

@@ -26,6 +26,9 @@ pub const OVERRIDES: [&str; 4] = [
     "docker-compose.override.yaml",
 ];
 
+/// Compose as a plugin of Docker. The commands begin with it, whatever a machine has.
+pub const COMPOSE: &str = "docker compose";
+
 /// The commands that start the app of a commit.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Launch {
@@ -148,7 +151,7 @@ impl Project {
 
     /// The command that starts the project from a folder.
     fn up(&self, from: Option<&Path>) -> String {
-        let mut words = vec!["docker".to_owned(), "compose".to_owned()];
+        let mut words = vec![COMPOSE.to_owned()];
         words.extend(["-p".to_owned(), quote(&self.name)]);
         let here = self.folder.is_none() || self.folder.as_deref() == from;
         if !(here && self.has_usual_files()) {

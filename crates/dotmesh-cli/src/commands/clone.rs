@@ -139,7 +139,7 @@ pub(super) async fn run(context: &Context, args: Args) -> Result<Cloned> {
         cloned.gone_on_since = state.commit.filter(|_| is_ahead);
         cloned.switched = Some(check_out(context, &node, &plan.local, state).await?);
     }
-    match Start::find(&node, &plan.local).await {
+    match Start::find(context, &node, &plan.local).await {
         Start::Unknown => {}
         Start::With(commands) => cloned.start = commands,
         Start::Of(dot) => cloned.volumes_of = Some(dot),

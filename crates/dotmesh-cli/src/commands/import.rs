@@ -147,6 +147,14 @@ pub struct ImportedProject {
     pub started: Vec<String>,
     /// What was not imported, as sentences.
     pub not_imported: Vec<String>,
+    /// What people type for Compose.
+    #[serde(skip)]
+    pub compose: String,
+}
+
+/// What to do if Compose did not start the containers on the dot.
+fn start_by_hand(compose: &str) -> String {
+    format!("make the containers anew: {compose} down, and then {compose} up -d")
 }
 
 pub(super) async fn run(context: &Context, args: Args) -> Result<Imported> {
@@ -340,12 +348,13 @@ impl Human for Imported {
                     "{file} exists, and the app's containers are stopped. Add these lines to it:"
                 ));
                 ui.out(&format!("\n{lines}\n"))?;
-                ui.hint("Then make the containers anew: docker compose down, and then docker compose up -d");
+                ui.hint(&format!("Then {}", start_by_hand(&compose.compose)));
             }
         }
         if compose.lines.is_none() && !compose.is_read_by_default {
             ui.hint(&format!(
-                "Name it after the other files from now on: docker compose -f … -f {file} up -d"
+                "Name it after the other files from now on: {} -f … -f {file} up -d",
+                compose.compose
             ));
         }
         if !compose.started.is_empty() {

@@ -49,6 +49,9 @@ pub struct Dots {
     /// Whether people read it in the format for scripts.
     #[serde(skip)]
     pub scripting: bool,
+    /// What people type for Compose.
+    #[serde(skip)]
+    pub compose: String,
 }
 
 pub(super) async fn run(context: &Context, args: Args) -> Result<Dots> {
@@ -62,6 +65,7 @@ pub(super) async fn run(context: &Context, args: Args) -> Result<Dots> {
         false => None,
     };
     Ok(Dots {
+        compose: lookalike::compose_for(context, &lookalikes).await,
         current,
         dots,
         // An older node does not have this route.
@@ -77,7 +81,7 @@ impl Human for Dots {
             ui.warning(problem);
         }
         for lookalike in &self.lookalikes {
-            lookalike::show(ui, lookalike);
+            lookalike::show(ui, lookalike, &self.compose);
         }
         let dots = &self.dots;
         if self.scripting {

@@ -7,6 +7,7 @@ use dotmesh_model::CommitId;
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use crate::compose::Compose;
 use crate::config::{Config, NodeConfig, Upstream};
 use crate::context::Context;
 use crate::error::Result;
@@ -42,6 +43,9 @@ pub struct Status {
     /// Whether people read it in the format for scripts.
     #[serde(skip)]
     pub short: bool,
+    /// What people type for Compose.
+    #[serde(skip)]
+    pub compose: String,
 }
 
 /// A dot on a remote that the dot is pulled from and pushed to.
@@ -78,8 +82,13 @@ pub(super) async fn run(context: &Context, args: Args) -> Result<Status> {
         None => Vec::new(),
     };
     let config = context.config.load()?;
+    let compose = match beside.is_empty() {
+        true => String::new(),
+        false => Compose::name_in(&context.environment, place::here().as_deref()).await,
+    };
     Ok(Status {
         beside,
+        compose,
         tracked: tracked(&status, &config, &context.node_config()?),
         status,
         short: args.short,
@@ -98,7 +107,8 @@ impl Human for Status {
                 "Compose project {project} runs from this folder, too, beside the fork and with other data"
             ));
             ui.hint(&format!(
-                "Plain Compose started it. To stop it: docker compose -p {project} down. To talk to the fork: dm compose -- COMMAND"
+                "Plain Compose started it. To stop it: {} -p {project} down. To talk to the fork: dm compose -- COMMAND",
+                self.compose
             ));
         }
         Ok(())

@@ -210,7 +210,7 @@ pub(super) async fn start(
         project: project(&target, name, known, &all),
         folder: Some(folder.clone()),
         shares_folder,
-        ports: ports(&document, &args.port)?,
+        ports: ports(&document, &args.port, &compose)?,
         lifetime: args.expires,
         config: None,
     };
@@ -347,7 +347,7 @@ fn project(target: &Target, name: &BranchName, known: Option<&Fork>, all: &[Fork
 }
 
 /// The ports that the fork needs, with those that the user chose.
-fn ports(document: &Document, chosen: &[Choice]) -> Result<Vec<WantedPort>> {
+fn ports(document: &Document, chosen: &[Choice], compose: &Compose) -> Result<Vec<WantedPort>> {
     let mut wanted = document.ports();
     for choice in chosen {
         let matching = wanted.iter_mut().filter(|port| choice.is_about(port));
@@ -356,9 +356,8 @@ fn ports(document: &Document, chosen: &[Choice]) -> Result<Vec<WantedPort>> {
             [one] => one.port = Some(choice.port),
             [] => {
                 let problem = format!("service {} publishes no such port", choice.service);
-                return Err(
-                    CliError::usage(problem).hint("'docker compose config' shows the ports.")
-                );
+                let hint = format!("'{} config' shows the ports.", compose.name());
+                return Err(CliError::usage(problem).hint(hint));
             }
             several => {
                 let targets: Vec<String> =

@@ -238,6 +238,7 @@ pub(crate) fn states() -> Vec<Example> {
                     project: Some("mobycounter".to_owned()),
                 }],
                 scripting: false,
+                compose: "docker compose".to_owned(),
             },
         ),
         Example::of(
@@ -265,6 +266,7 @@ pub(crate) fn states() -> Vec<Example> {
                 }],
                 beside: vec!["shop-login".to_owned()],
                 short: false,
+                compose: "docker compose".to_owned(),
             },
         ),
         Example::of(
@@ -496,6 +498,7 @@ pub(crate) fn stashes() -> Vec<Example> {
                     lines: None,
                     is_read_by_default: true,
                     started: vec!["db".to_owned(), "web".to_owned()],
+                    compose: "docker compose".to_owned(),
                     not_imported: vec![
                         "Folder src of web stays a folder: dm import --dir src=SUBDOT copies it"
                             .to_owned(),

@@ -185,9 +185,9 @@ fn an_empty_dot_beside_a_clone_is_warned_of() {
         project: Some("mobycounter".to_owned()),
     };
     assert_snapshot!(lookalike::describe(&found), @"Docker made the empty dot moby-counter_app, because Compose used another project name than that of the clone mobycounter_app. The app does not see the clone's data");
-    assert_snapshot!(lookalike::what_next(&found), @"Stop the app with 'docker compose down', and start it with the clone's data: docker compose -p mobycounter up -d. 'dm dot delete moby-counter_app' deletes the empty dot.");
+    assert_snapshot!(lookalike::what_next(&found, "docker compose"), @"Stop the app with 'docker compose down', and start it with the clone's data: docker compose -p mobycounter up -d. 'dm dot delete moby-counter_app' deletes the empty dot.");
     found.project = None;
-    assert_snapshot!(lookalike::what_next(&found), @"Name the volumes after the clone in the Compose file, with 'name: mobycounter_app.SUBDOT'. 'dm dot delete moby-counter_app' deletes the empty dot.");
+    assert_snapshot!(lookalike::what_next(&found, "docker compose"), @"Name the volumes after the clone in the Compose file, with 'name: mobycounter_app.SUBDOT'. 'dm dot delete moby-counter_app' deletes the empty dot.");
 }
 
 #[test]

@@ -35,6 +35,14 @@ fn with(project: &str) -> Start {
 }
 
 #[test]
+fn the_commands_are_those_of_the_compose_that_is_here() {
+    let shop = start(&record(Some("shop_app"), &["shop"]), "shop_app");
+    let up = "docker-compose -p shop up -d".to_owned();
+    let expected = Start::With(vec!["cd deploy".to_owned(), up]);
+    assert_eq!(shop.with("docker-compose"), expected);
+}
+
+#[test]
 fn the_project_is_the_one_that_finds_the_dot() {
     let shop = record(Some("shop_app"), &["shop", "shop"]);
     assert_eq!(start(&shop, "shop_app"), with("shop"));

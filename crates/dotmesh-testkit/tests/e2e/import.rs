@@ -216,7 +216,7 @@ async fn moved(compose: &'static str) -> Result<()> {
     for words in [
         "has no local volumes to import",
         "the Compose files lead db to a dot already",
-        "If containers still have old volumes: make them anew",
+        "If containers still have old volumes, make the containers anew",
     ] {
         assert!(again.contains(words), "no '{words}' in {again}");
     }

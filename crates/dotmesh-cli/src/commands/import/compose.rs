@@ -9,17 +9,17 @@ use dotmesh_model::{DotName, SubdotName};
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::project::{Container, Project, Volume, docker};
-use super::{Args, Imported, ImportedProject, Wanted, cancelled, import, imported, request};
+use super::{
+    Args, Imported, ImportedProject, Wanted, cancelled, import, imported, request, start_by_hand,
+};
 use crate::compose::lead::{self, OVERRIDE};
 use crate::context::Context;
 use crate::error::{CliError, Code, Result};
 use crate::message;
 
-/// What to do if Compose did not start the containers on the dot.
-const START: &str = "make them anew: docker compose down, and then docker compose up -d";
-
-fn started_by_hand() -> String {
-    format!("The data is in the dot. As to the containers, {START}")
+fn started_by_hand(project: &Project) -> String {
+    let start = start_by_hand(&project.compose_name());
+    format!("The data is in the dot. Now {start}")
 }
 
 /// A volume to import.
@@ -81,7 +81,7 @@ pub(super) async fn run(context: &Context, node: &NodeClient, args: Args) -> Res
         done = lead_compose_to_the_dot(context, &plan, &running) => done?,
         _ = interrupt.recv() => {
             let message = "interrupted after the import, while Compose started the containers";
-            return Err(CliError::new(Code::ContainersFailed, message).hint(started_by_hand()));
+            return Err(CliError::new(Code::ContainersFailed, message).hint(started_by_hand(&plan.project)));
         }
     });
     if imported.commit.is_some() {
@@ -140,7 +140,8 @@ async fn plan(context: &Context, args: &Args) -> Result<Plan> {
             error = error.hint(sentence);
         }
         if !project.led.is_empty() {
-            return Err(error.hint(format!("If containers still have old volumes: {START}")));
+            let start = start_by_hand(&project.compose_name());
+            return Err(error.hint(format!("If containers still have old volumes, {start}")));
         }
         return Err(error.hint(
             "A project that never ran has no volumes: write 'driver: dm' for them in the Compose file.",
@@ -298,6 +299,7 @@ async fn lead_compose_to_the_dot(
         lines: None,
         is_read_by_default: project.named_files.is_empty(),
         started: Vec::new(),
+        compose: project.compose_name(),
         not_imported: plan.not_imported.clone(),
     };
     if let Some(existing) = lead::existing(&project.folder) {
@@ -330,7 +332,7 @@ async fn lead_compose_to_the_dot(
         let message = "the data is imported, but Compose could not start the containers on the dot";
         CliError::new(Code::ContainersFailed, message)
             .because(error.message())
-            .hint(started_by_hand())
+            .hint(started_by_hand(project))
     })?;
     done.started = running.to_vec();
     Ok(done)

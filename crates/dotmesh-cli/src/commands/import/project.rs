@@ -173,6 +173,11 @@ impl Project {
         Ok(project)
     }
 
+    /// What people type for Compose.
+    pub(super) fn compose_name(&self) -> String {
+        self.compose.name()
+    }
+
     /// Runs Compose, and returns what it prints. `more` are further files.
     pub(super) async fn compose(
         &self,

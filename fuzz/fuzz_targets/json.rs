@@ -20,7 +20,7 @@ fuzz_target!(|data: &[u8]| {
     if let Some(hashes) = hub_client::split(data) {
         assert_eq!(hub_client::join(&hashes), data);
     }
-    if let Some(bundle) = Bundle::decode(Bytes::copy_from_slice(data)) {
+    if let Some(bundle) = Bundle::decode(&Bytes::copy_from_slice(data)) {
         assert_eq!(bundle.encode(), data);
     }
     for check in [

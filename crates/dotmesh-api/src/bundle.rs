@@ -28,7 +28,7 @@ impl Bundle {
     }
 
     /// Splits a bundle. Returns `None` if it is shorter than its pack.
-    pub fn decode(bytes: Bytes) -> Option<Self> {
+    pub fn decode(bytes: &Bytes) -> Option<Self> {
         let length = u32::from_le_bytes(*bytes.first_chunk::<LENGTH>()?);
         let end = LENGTH.checked_add(usize::try_from(length).ok()?)?;
         (end <= bytes.len()).then(|| Self {
@@ -70,10 +70,10 @@ mod tests {
             };
             let bytes = bundle.encode();
             assert_eq!(bytes.len(), 4 + pack.len() + json.len());
-            assert_eq!(Bundle::decode(bytes), Some(bundle));
+            assert_eq!(Bundle::decode(&bytes), Some(bundle));
         }
         for bytes in [&b""[..], b"\0\0\0", b"\x01\0\0\0", b"\xff\xff\xff\xff1234"] {
-            assert_eq!(Bundle::decode(bytes.into()), None, "{bytes:?}");
+            assert_eq!(Bundle::decode(&bytes.into()), None, "{bytes:?}");
         }
     }
 }

@@ -214,7 +214,7 @@ impl HubClient {
         let until = until.map_or_else(String::new, |until| format!("&until={until}"));
         let path = format!("dots/{}/bundle?head={head}{until}", dot.full());
         let body = client::bytes(&self.server(), self.get(&path)).await?;
-        let read = Bundle::decode(body).and_then(|Bundle { pack, json }| {
+        let read = Bundle::decode(&body).and_then(|Bundle { pack, json }| {
             let commits = serde_json::from_slice(&json).ok()?;
             Some((commits, pack))
         });

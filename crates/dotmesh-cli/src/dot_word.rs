@@ -51,8 +51,8 @@ impl DotWord {
         Ok((volume.dot, volume.pinned))
     }
 
-    /// Acts on the dot with this name. In the folder of a fork of it, that is about the fork's branch. If there is none, but the current dot has a branch with this name, the error says so.
-    /// `instead` makes the hint from the dot and the branch.
+    /// Acts on the dot with this name. In the folder of a fork of it, that is about the fork's branch. If there is no such dot,
+    /// but the current dot has a branch with this name, the error says so. `instead` makes the hint from the dot and the branch.
     pub async fn act<T>(
         &self,
         context: &Context,

@@ -59,7 +59,7 @@ pub(crate) async fn put(
     }
     let body = read_body(body, BUNDLE.most, "bytes in a bundle").await?;
     let digest = Sha256::digest(&body).to_vec();
-    let Bundle { pack, json } = Bundle::decode(body)
+    let Bundle { pack, json } = Bundle::decode(&body)
         .ok_or_else(|| HttpError::malformed("the bundle is shorter than its pack"))?;
     let request: FinishUpload = parse_open_json(&json)?;
     check_limits(&request)?;

@@ -207,7 +207,7 @@ fn tell_json<T: Serialize + DeserializeOwned + Debug>(bytes: &[u8]) -> String {
 }
 
 fn tell_bundle<T: Serialize + DeserializeOwned + Debug>(name: &str, bytes: &[u8]) -> String {
-    let bundle = Bundle::decode(Bytes::copy_from_slice(bytes)).expect("a bundle");
+    let bundle = Bundle::decode(&Bytes::copy_from_slice(bytes)).expect("a bundle");
     assert_eq!(bundle.encode(), bytes);
     tell_json::<T>(&bundle.json) + &tell_pack(name, &bundle.pack)
 }

@@ -5,6 +5,7 @@
 #   engines.sh docker-20|docker-26|docker-28|podman-5
 #   engines.sh databases-13|databases-sid
 #                          a root with the database servers of that Debian, for the tests of rows
+#   engines.sh peers-sid   a root with the tools that 'make bench' compares with
 #   engines.sh --storage   Podman's storage with the images of the tests. Prints its path
 #   engines.sh --test      those of 'make test'
 #   engines.sh --all       all of them
@@ -83,6 +84,7 @@ docker-28) suite=sid packages="$tools docker.io docker-cli docker-compose $rootl
 podman-5) suite=sid packages="$tools podman docker-cli docker-compose netavark aardvark-dns crun nftables catatonit $rootless passt" ;;
 databases-13) suite=trixie packages='postgresql-17 mariadb-server-core mariadb-client-core' unneeded=$compiler ;;
 databases-sid) suite=sid packages='postgresql mysql-server-core mysql-client-core' unneeded=$compiler ;;
+peers-sid) suite=sid packages='restic restic-rest-server borgbackup openssh-server rsync btrfs-progs zstd' ;;
 --storage) name=storage ;;
 --test)
     for one in docker-28 podman-5 --storage databases-13 databases-sid; do "$0" "$one"; done
@@ -93,7 +95,7 @@ databases-sid) suite=sid packages='postgresql mysql-server-core mysql-client-cor
     exit
     ;;
 *)
-    echo "usage: $0 docker-20|docker-26|docker-28|podman-5|databases-13|databases-sid|--storage|--test|--all" >&2
+    echo "usage: $0 docker-20|docker-26|docker-28|podman-5|databases-13|databases-sid|peers-sid|--storage|--test|--all" >&2
     exit 2
     ;;
 esac

@@ -15,6 +15,9 @@ const BLOCK: usize = 8192;
 /// The largest record that is read.
 const LARGEST: usize = 64 << 20;
 
+/// No log gets that long.
+const LAST: u64 = 1 << 62;
+
 /// The header of a record.
 const HEADER: usize = 24;
 
@@ -117,11 +120,15 @@ impl Control {
             .windows(sizes.len())
             .position(|window| window == sizes)?;
         let segment = u64::from(*words.get(at_sizes + sizes.len())?);
-        let is_sane = segment.is_power_of_two() && (1 << 20..=1 << 30).contains(&segment);
+        let (checkpoint, redo) = (long(&bytes, 32)?, long(&bytes, at_copy)?);
+        let is_sane = segment.is_power_of_two()
+            && (1 << 20..=1 << 30).contains(&segment)
+            && redo <= checkpoint
+            && checkpoint < LAST;
         is_sane.then_some(Self {
             system: long(&bytes, 0)?,
-            checkpoint: long(&bytes, 32)?,
-            redo: long(&bytes, at_copy)?,
+            checkpoint,
+            redo,
             timeline: number(&bytes, at_copy + 8)?,
             next_transaction: number(&bytes, at_copy + 24)?,
             segment,
@@ -319,8 +326,8 @@ impl<'a> Log<'a> {
     /// Whether this log has the same bytes as another one, from the beginning of the file with the record at `last` up to the
     /// position.
     fn begins_like(&mut self, other: &mut Self, last: u64) -> Option<bool> {
-        self.budget += self.segment;
-        other.budget += self.segment;
+        self.budget = self.budget.saturating_add(self.segment);
+        other.budget = other.budget.saturating_add(self.segment);
         let begin = last - last % self.segment;
         for at in (begin..self.position).step_by(BLOCK) {
             let length = BLOCK.min((self.position - at) as usize);

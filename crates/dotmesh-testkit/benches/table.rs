@@ -26,6 +26,8 @@ mod library;
 mod measure;
 #[path = "table/memory.rs"]
 mod memory;
+#[path = "table/peer_root.rs"]
+mod peer_root;
 #[path = "table/peers.rs"]
 mod peers;
 #[path = "table/rows.rs"]
@@ -87,7 +89,7 @@ async fn main() -> Result<()> {
         }
     }
     table.peaks();
-    host::describe();
+    host::describe().await?;
     table.print();
     Ok(())
 }

@@ -86,6 +86,11 @@ impl Engine {
     }
 }
 
+/// A root of `scripts/engines.sh` without an Engine, such as `peers-sid`. It is made if it is not there yet.
+pub fn root(name: &str) -> anyhow::Result<PathBuf> {
+    from_script("engines.sh", name)
+}
+
 /// Runs a script of the project, which prints a path.
 pub(crate) fn from_script(name: &str, argument: &str) -> anyhow::Result<PathBuf> {
     let scripts = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../scripts");

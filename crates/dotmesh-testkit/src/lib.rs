@@ -35,7 +35,7 @@ mod output;
 mod wait;
 
 pub use daemon::Daemon;
-pub use engine::Engine;
+pub use engine::{Engine, root};
 pub use link::Link;
 pub use machine::Machine;
 pub use network::Network;

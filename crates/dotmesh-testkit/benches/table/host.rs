@@ -6,6 +6,11 @@
 
 use std::process::Command;
 
+use anyhow::Result;
+
+use crate::peer_root;
+use crate::peers::chosen;
+
 /// The facts to print, each with a line of shell.
 const FACTS: &[(&str, &str)] = &[
     ("CPU", "lscpu | sed -n 's/^Model name: *//p' | head -1"),
@@ -16,18 +21,6 @@ const FACTS: &[(&str, &str)] = &[
     ),
     ("system", ". /etc/os-release && echo $PRETTY_NAME"),
     ("kernel", "uname -r"),
-    ("restic", "restic version | cut -d' ' -f2"),
-    ("borg", "borg --version | cut -d' ' -f2"),
-    (
-        "rustic",
-        "PATH=$PATH:/opt/rustic/bin rustic --version 2>/dev/null | cut -d' ' -f2",
-    ),
-    ("rsync", "rsync --version | awk 'NR == 1 { print $3 }'"),
-    (
-        "btrfs-progs",
-        "btrfs --version | awk 'NR == 1 { print $2 }'",
-    ),
-    ("zstd", "zstd --version | grep -o 'v[0-9.]*' | head -1"),
     (
         "PostgreSQL",
         "/usr/lib/postgresql/*/bin/postgres --version | awk '{ print $3 }'",
@@ -38,13 +31,45 @@ const FACTS: &[(&str, &str)] = &[
     ),
 ];
 
+/// The same for the peers, whose root is the working folder.
+const PEERS: &[(&str, &str)] = &[
+    ("restic", "chroot . /usr/bin/restic version | cut -d' ' -f2"),
+    (
+        "rest-server",
+        "chroot . /usr/bin/restic-rest-server --version | awk '{ print $4 }'",
+    ),
+    ("borg", "chroot . /usr/bin/borg --version | cut -d' ' -f2"),
+    ("rustic", "/opt/rustic/bin/rustic --version | cut -d' ' -f2"),
+    (
+        "rsync",
+        "chroot . /usr/bin/rsync --version | awk 'NR == 1 { print $3 }'",
+    ),
+    (
+        "btrfs-progs",
+        "chroot . /usr/bin/btrfs --version | awk 'NR == 1 { print $2 }'",
+    ),
+    (
+        "zstd",
+        "chroot . /usr/bin/zstd --version | grep -o 'v[0-9.]*' | head -1",
+    ),
+];
+
 /// Prints the facts. Those that are not available are left out.
-pub(crate) fn describe() {
-    let facts = FACTS.iter().filter_map(|(name, line)| {
-        let output = Command::new("sh").args(["-c", line]).output().ok()?;
-        let text = String::from_utf8_lossy(&output.stdout);
-        let text = text.trim();
-        (!text.is_empty()).then(|| format!("{name} {text}"))
-    });
-    println!("\nMachine: {}.", facts.collect::<Vec<_>>().join(", "));
+pub(crate) async fn describe() -> Result<()> {
+    let mut facts: Vec<_> = FACTS.iter().filter_map(|fact| tell(fact, "/")).collect();
+    if !chosen()?.is_empty() {
+        let root = peer_root::path().await?;
+        let root = root.display().to_string();
+        facts.extend(PEERS.iter().filter_map(|fact| tell(fact, &root)));
+    }
+    println!("\nMachine: {}.", facts.join(", "));
+    Ok(())
+}
+
+fn tell((name, line): &(&str, &str), folder: &str) -> Option<String> {
+    let mut shell = Command::new("sh");
+    let output = shell.args(["-c", line]).current_dir(folder).output().ok()?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    let text = text.trim();
+    (!text.is_empty()).then(|| format!("{name} {text}"))
 }

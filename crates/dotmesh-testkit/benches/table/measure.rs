@@ -35,6 +35,8 @@ pub(crate) struct Cost {
 pub(crate) enum Metric {
     Time,
     Bytes,
+    /// Bytes on the hub's network card.
+    Wire,
 }
 
 impl Metric {
@@ -42,6 +44,7 @@ impl Metric {
         match self {
             Self::Time => cost.wall,
             Self::Bytes => cost.bytes,
+            Self::Wire => cost.counted,
         }
     }
 
@@ -50,7 +53,7 @@ impl Metric {
         match self {
             Self::Time if value < 1.0 => format!("{:.1} ms", value * 1000.0),
             Self::Time => format!("{value:.2} s"),
-            Self::Bytes => format!("{:.1} MiB", value / f64::from(1 << 20)),
+            Self::Bytes | Self::Wire => format!("{:.1} MiB", value / f64::from(1 << 20)),
         }
     }
 }

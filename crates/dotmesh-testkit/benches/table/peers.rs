@@ -1,8 +1,8 @@
-//! The peers: their requirements, and how each backs up and restores a snapshot.
+//! The peers: what they are, and how each backs up and restores a snapshot.
 //!
-//! They run on the machine with the data, write to the local disk, and read everything from the cache. The snapshot
-//! is always mounted at the same path, so they can rely on their own lists of unchanged files. They need not flush
-//! their writes.
+//! Each reads everything from the cache. The snapshot is always mounted at the same path, so a peer can rely on its own
+//! list of unchanged files. A peer with a server sends through the same network as Dotmesh. The others write to the local
+//! disk, and need not flush their writes.
 
 use std::fs::File;
 use std::io::{self, Read as _, Seek as _, SeekFrom};
@@ -12,63 +12,104 @@ use std::time::Instant;
 use anyhow::{Context as _, Result, ensure};
 
 use crate::measure::{Bar, Cost, Table, children_time, seconds};
+use crate::peer_root;
 use crate::stage::{POOL, Stage};
 
-/// A tool, as lines of shell with these variables:
+/// Where a peer has its repository.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Place {
+    /// In a local folder.
+    Disk,
+    /// On the hub's machine, behind rest-server.
+    Rest,
+    /// On the hub's machine, behind sshd.
+    Ssh,
+}
+
+/// A tool, as lines of bash with these variables:
 /// - `$DATA` is the folder to back up, and `$SNAPSHOT` its snapshot.
 /// - `$BEFORE` names the previous snapshot, in the form that `btrfs send` takes.
-/// - `$REPO` is a folder of the tool's own, and `$N` the number of its backups.
+/// - `$REPO` is the address of a repository of the tool's own, and `$N` the number of its backups.
 /// - `$TO` is the target of a restore.
 pub(crate) struct Tool {
     pub(crate) name: &'static str,
     program: &'static str,
+    place: Place,
     prepare: &'static str,
     backup: &'static str,
     restore: &'static str,
 }
 
 pub(crate) const RESTIC: &str = "restic";
+pub(crate) const RESTIC_SERVED: &str = "restic to rest-server";
 pub(crate) const RESTIC_MAX: &str = "restic --compression max, pruned";
 pub(crate) const BORG: &str = "borg";
+pub(crate) const BORG_SERVED: &str = "borg over ssh";
 pub(crate) const RUSTIC: &str = "rustic";
+pub(crate) const RUSTIC_SERVED: &str = "rustic to rest-server";
 pub(crate) const RSYNC: &str = "rsync";
 pub(crate) const SEND: &str = "btrfs send \\| zstd -1";
 
-/// The targets for "the fastest peer". The first counts all peers, the second those that can restore a single file.
+/// The peers that send through the network, as Dotmesh does.
+const SERVED: &[&str] = &[RESTIC_SERVED, BORG_SERVED, RUSTIC_SERVED];
+
+/// The targets for the fastest local peer. The first counts all of them, the second those that can restore a single file.
 /// `btrfs send` makes a stream of blocks, which is useful only as a whole and on top of all earlier ones.
 pub(crate) const fn fastest(at_most: f64) -> [Bar; 2] {
-    let readable = "the fastest but btrfs send";
+    let all = &[RESTIC, BORG, RUSTIC, RSYNC, SEND];
+    let readable = &[RESTIC, BORG, RUSTIC, RSYNC];
     [
-        Bar::new(at_most, "the fastest", &[]),
-        Bar::new(at_most, readable, &[RESTIC, BORG, RUSTIC, RSYNC]),
+        Bar::new(at_most, "the fastest local peer", all),
+        Bar::new(at_most, "the fastest local peer but btrfs send", readable),
     ]
 }
 
-const TOOLS: &[Tool] = &[
+/// The target for the fastest of the peers with a server.
+pub(crate) const fn fastest_served(at_most: f64) -> Bar {
+    Bar::new(at_most, "the fastest peer with a server", SERVED)
+}
+
+const fn restic(name: &'static str, place: Place) -> Tool {
     Tool {
-        name: RESTIC,
+        name,
         program: "restic",
+        place,
         prepare: "restic -q -r $REPO init",
         backup: "restic -q -r $REPO backup $DATA",
         restore: "restic -q -r $REPO restore latest --target $TO",
-    },
+    }
+}
+
+const fn borg(name: &'static str, place: Place) -> Tool {
     Tool {
-        name: BORG,
+        name,
         program: "borg",
+        place,
         prepare: "borg init -e none $REPO",
         backup: "borg create -C zstd,1 $REPO::$N $DATA",
         restore: "cd $TO && borg extract $REPO::$N",
-    },
+    }
+}
+
+const fn rustic(name: &'static str, place: Place) -> Tool {
     Tool {
-        name: RUSTIC,
+        name,
         program: "rustic",
+        place,
         prepare: "rustic --log-level error --no-progress -r $REPO init",
         backup: "rustic --log-level error --no-progress -r $REPO backup $DATA",
         restore: "rustic --log-level error --no-progress -r $REPO restore latest $TO",
-    },
+    }
+}
+
+const TOOLS: &[Tool] = &[
+    restic(RESTIC, Place::Disk),
+    borg(BORG, Place::Disk),
+    rustic(RUSTIC, Place::Disk),
     Tool {
         name: RSYNC,
         program: "rsync",
+        place: Place::Disk,
         prepare: "mkdir $REPO",
         backup: "rsync -a --delete $DATA/ $REPO/",
         restore: "rsync -a $REPO/ $TO/",
@@ -76,27 +117,25 @@ const TOOLS: &[Tool] = &[
     Tool {
         name: SEND,
         program: "btrfs",
+        place: Place::Disk,
         prepare: "mkdir $REPO",
         backup: "btrfs send -q $BEFORE $SNAPSHOT | zstd -1 -T0 -q -o $REPO/$N",
         restore: "zstd -dc $REPO/$N | btrfs receive -q $TO",
     },
+    restic(RESTIC_SERVED, Place::Rest),
+    borg(BORG_SERVED, Place::Ssh),
+    rustic(RUSTIC_SERVED, Place::Rest),
 ];
 
 /// restic, so that its repository grows least.
 const SMALLEST: Tool = Tool {
-    name: RESTIC_MAX,
-    program: "restic",
-    prepare: "restic -q -r $REPO init",
     backup: "restic -q -r $REPO --compression max backup $DATA && \
              restic -q -r $REPO --compression max prune --max-unused 0",
-    restore: "restic -q -r $REPO restore latest --target $TO",
+    ..restic(RESTIC_MAX, Place::Disk)
 };
 
 /// The mount point of the snapshot's data.
 const DATA: &str = "/run/snapshot";
-
-/// The folder of rustic, if it is not on the PATH.
-const ELSEWHERE: &str = "/opt/rustic/bin";
 
 /// The tools in the comma-separated `BENCH_PEERS`. Empty means all, and `none` means no tool.
 pub(crate) fn chosen() -> Result<Vec<&'static Tool>> {
@@ -114,27 +153,17 @@ pub(crate) fn chosen() -> Result<Vec<&'static Tool>> {
     Ok(TOOLS.iter().filter(wanted).collect())
 }
 
-/// The chosen tools that are installed.
-pub(crate) async fn installed(stage: &Stage) -> Result<Vec<&'static Tool>> {
-    installed_of(stage, chosen()?).await
-}
-
-/// restic with the options for the least growth, if restic is chosen and installed.
-pub(crate) async fn smallest(stage: &Stage) -> Result<Vec<&'static Tool>> {
+/// The chosen tools that write to the local disk.
+pub(crate) fn local() -> Result<Vec<&'static Tool>> {
     let mut tools = chosen()?;
-    tools.retain(|tool| tool.name == RESTIC);
-    installed_of(stage, tools.iter().map(|_| &SMALLEST).collect()).await
+    tools.retain(|tool| tool.place == Place::Disk);
+    Ok(tools)
 }
 
-async fn installed_of(stage: &Stage, tools: Vec<&'static Tool>) -> Result<Vec<&'static Tool>> {
-    let mut installed = Vec::new();
-    for tool in tools {
-        let line = format!("PATH=$PATH:{ELSEWHERE} command -v {}", tool.program);
-        if stage.alice.machine.run(&line).await.status.success() {
-            installed.push(tool);
-        }
-    }
-    Ok(installed)
+/// restic with the options for the least growth, if restic is chosen.
+pub(crate) fn smallest() -> Result<Vec<&'static Tool>> {
+    let restic = chosen()?.into_iter().any(|tool| tool.name == RESTIC);
+    Ok(restic.then_some(&SMALLEST).into_iter().collect())
 }
 
 /// Some peers, with new repositories.
@@ -146,18 +175,22 @@ pub(crate) struct Peers<'a> {
 }
 
 impl<'a> Peers<'a> {
-    /// Makes the repositories.
-    pub(crate) async fn start(stage: &'a Stage, tools: &[&'static Tool]) -> Result<Self> {
-        let peers = Self {
+    /// Makes the repositories. A tool that is not there takes no part.
+    pub(crate) async fn start(stage: &'a Stage, tools: Vec<&'static Tool>) -> Result<Self> {
+        let mut peers = Self {
             stage,
-            tools: tools.to_vec(),
+            tools: Vec::new(),
             folder: stage.alice.machine.home().join("peers"),
             snapshots: Vec::new(),
         };
-        let folder = peers.folder.display();
-        stage.alice.ok(&format!("mkdir {folder}")).await;
         for tool in tools {
-            stage.alice.ok(&peers.line(tool, tool.prepare)).await;
+            stage.servers().await?;
+            let there = peer_root::line(&[], &format!("command -v {}", tool.program));
+            if stage.alice.machine.run(&there).await.status.success() {
+                let prepare = peers.line(tool, tool.prepare).await?;
+                stage.alice.ok(&prepare).await;
+                peers.tools.push(tool);
+            }
         }
         Ok(peers)
     }
@@ -175,12 +208,10 @@ impl<'a> Peers<'a> {
 
     pub(crate) async fn backup(&self, table: &mut Table, operation: &str) -> Result<()> {
         for tool in &self.tools {
-            let repository = self.folder.join(tool.program);
-            let size = format!("du -sb {} | cut -f1", repository.display());
-            let before: f64 = self.stage.alice.ok(&size).await.trim().parse()?;
+            let before = self.size(tool).await?;
             warm(self.stage, DATA).await;
             let mut cost = self.time(tool, tool.backup).await?;
-            let after: f64 = self.stage.alice.ok(&size).await.trim().parse()?;
+            let after = self.size(tool).await?;
             // The size of a copy says nothing about the bytes to send.
             if tool.name != RSYNC {
                 cost.bytes = after - before;
@@ -195,8 +226,11 @@ impl<'a> Peers<'a> {
         for tool in &self.tools {
             let to = self.restored();
             self.stage.alice.ok(&format!("mkdir {to}")).await;
-            let repository = self.folder.join(tool.program);
-            warm(self.stage, &repository.display().to_string()).await;
+            let read = format!(
+                "find {} -type f -exec cat {{}} + >/dev/null",
+                self.path(tool).await?
+            );
+            self.run_at(tool, &read).await;
             let cost = self.time(tool, tool.restore).await?;
             table.record(operation, tool.name, cost);
             // `btrfs receive` makes a subvolume, which cannot be removed like a folder.
@@ -209,51 +243,106 @@ impl<'a> Peers<'a> {
     }
 
     /// Frees the space.
-    pub(crate) async fn remove(self) {
-        let folder = self.folder.display();
-        self.stage
-            .alice
-            .ok(&format!("umount {DATA} && rm -rf {folder}"))
-            .await;
+    pub(crate) async fn remove(self) -> Result<()> {
+        self.stage.alice.ok(&format!("umount {DATA}")).await;
+        for tool in &self.tools {
+            let remove = format!("rm -rf {}", self.path(tool).await?);
+            self.run_at(tool, &remove).await;
+        }
+        let caches = format!("rm -rf {}/*", self.folder.display());
+        self.stage.alice.ok(&caches).await;
+        Ok(())
     }
 
     fn restored(&self) -> String {
         format!("{POOL}/restored")
     }
 
+    /// The size of a tool's repository, in bytes.
+    async fn size(&self, tool: &Tool) -> Result<f64> {
+        let size = format!("du -sb {} | cut -f1", self.path(tool).await?);
+        Ok(self.run_at(tool, &size).await.trim().parse()?)
+    }
+
+    /// The path of a tool's repository on the machine that has it.
+    async fn path(&self, tool: &Tool) -> Result<String> {
+        let path = match tool.place {
+            Place::Disk => self.folder.join(tool.program),
+            Place::Rest | Place::Ssh => self.stage.servers().await?.path(tool.program),
+        };
+        Ok(path.display().to_string())
+    }
+
+    /// Runs a line on the machine that has a tool's repository.
+    async fn run_at(&self, tool: &Tool, line: &str) -> String {
+        match tool.place {
+            Place::Disk => self.stage.alice.ok(line).await,
+            Place::Rest | Place::Ssh => self.stage.on_hub(line).await,
+        }
+    }
+
     async fn time(&self, tool: &Tool, line: &str) -> Result<Cost> {
         self.stage.settle().await?;
-        let line = self.line(tool, &format!("{line}; }} && times"));
+        let line = self.line(tool, &format!("{{ {line}; }} && times")).await?;
+        let servers = self.stage.servers().await?;
+        let [received, sent] = self.stage.counted().await?;
+        let before = servers.usage().await?;
         let start = Instant::now();
         let printed = self.stage.alice.ok(&line).await;
         let wall = seconds(start.elapsed());
+        let after = servers.usage().await?;
+        let now = self.stage.counted().await?;
         let cpu = children_time(&printed).context("what times says")?;
         Ok(Cost {
             wall,
             cpu,
+            hub_cpu: after.cpu - before.cpu,
+            counted: match tool.place {
+                Place::Disk => 0.0,
+                Place::Rest | Place::Ssh => f64::max(now[0] - received, now[1] - sent),
+            },
             ..Cost::default()
         })
     }
 
-    /// The line with its variables. The shell fails if any part of a pipe fails.
-    fn line(&self, tool: &Tool, line: &str) -> String {
-        let folder = self.folder.display();
-        let snapshots = self.snapshots.len();
+    /// The line with its variables, to run in the root of the peers.
+    async fn line(&self, tool: &Tool, line: &str) -> Result<String> {
         let path = |snapshot: &PathBuf| snapshot.display().to_string();
-        let snapshot = self.snapshots.last().map(path).unwrap_or_default();
         let before = match self.snapshots.as_slice() {
             [.., before, _] => format!("-p {}", before.display()),
             _ => String::new(),
         };
-        let opening = if line.ends_with("times") { "{ " } else { "" };
-        format!(
-            "export PATH=$PATH:{ELSEWHERE} RESTIC_PASSWORD=secret RUSTIC_PASSWORD=secret \
-             RESTIC_CACHE_DIR={folder}/restic.cache RUSTIC_CACHE_DIR={folder}/rustic.cache BORG_BASE_DIR={folder}/borg.base \
-             BORG_UNKNOWN_UNENCRYPTED_REPO_ACCESS_IS_OK=yes DATA={DATA} SNAPSHOT={snapshot} BEFORE='{before}' \
-             REPO={folder}/{} N={snapshots} TO={}; bash -e -o pipefail -c '{opening}{line}'",
-            tool.program,
-            self.restored(),
-        )
+        let servers = self.stage.servers().await?;
+        let repository = match tool.place {
+            Place::Disk => self.path(tool).await?,
+            Place::Rest => servers.rest(tool.program),
+            Place::Ssh => servers.ssh(tool.program),
+        };
+        let cache = |kind: &str| {
+            let name = format!("{} {kind}", tool.name).replace(' ', "-");
+            self.folder.join(name).display().to_string()
+        };
+        let variables = [
+            ("RESTIC_PASSWORD", "secret".to_owned()),
+            ("RUSTIC_PASSWORD", "secret".to_owned()),
+            ("RESTIC_CACHE_DIR", cache("cache")),
+            ("RUSTIC_CACHE_DIR", cache("cache")),
+            ("BORG_BASE_DIR", cache("base")),
+            (
+                "BORG_UNKNOWN_UNENCRYPTED_REPO_ACCESS_IS_OK",
+                "yes".to_owned(),
+            ),
+            ("DATA", DATA.to_owned()),
+            (
+                "SNAPSHOT",
+                self.snapshots.last().map(path).unwrap_or_default(),
+            ),
+            ("BEFORE", before),
+            ("REPO", repository),
+            ("N", self.snapshots.len().to_string()),
+            ("TO", self.restored()),
+        ];
+        Ok(peer_root::line(&variables, line))
     }
 }
 

@@ -7,6 +7,7 @@ use dotmesh_testkit::{Daemon, Link, Machine, Network};
 
 use crate::measure::{Cost, children_time, seconds};
 use crate::memory;
+use crate::peer_root::{self, Servers};
 
 /// The folder of a node's pool.
 pub(crate) const POOL: &str = "/var/lib/dotmesh/pool";
@@ -48,6 +49,7 @@ pub(crate) struct Stage {
     hub: Machine,
     dothub: Daemon,
     accounts: std::cell::Cell<usize>,
+    servers: tokio::sync::OnceCell<Servers>,
 }
 
 impl Stage {
@@ -88,6 +90,7 @@ impl Stage {
             hub,
             dothub,
             accounts: 0.into(),
+            servers: tokio::sync::OnceCell::new(),
         })
     }
 
@@ -181,6 +184,20 @@ impl Stage {
         })
     }
 
+    /// The servers of the peers, which are behind the hub's cable, too. The first call makes the root on both sides.
+    pub(crate) async fn servers(&self) -> Result<&Servers> {
+        let start = async || {
+            peer_root::mount(&self.alice.machine).await?;
+            Servers::start(&self.hub, &self.alice.machine).await
+        };
+        self.servers.get_or_try_init(start).await
+    }
+
+    /// Runs a line on the hub's machine that must succeed, and returns its standard output.
+    pub(crate) async fn on_hub(&self, line: &str) -> String {
+        self.hub.run(line).await.success().stdout
+    }
+
     /// Flushes pending writes and touches the free memory, so the next measurement does not pay for them.
     pub(crate) async fn settle(&self) -> Result<()> {
         self.hub.run("sync").await.success();
@@ -192,7 +209,7 @@ impl Stage {
     }
 
     /// The bytes that the hub's network card received and sent.
-    async fn counted(&self) -> Result<[f64; 2]> {
+    pub(crate) async fn counted(&self) -> Result<[f64; 2]> {
         let line = "grep eth0: /proc/net/dev";
         let printed = self.hub.run(line).await.success().stdout;
         let mut fields = printed.split_whitespace().skip(1);
@@ -244,11 +261,11 @@ impl Drop for Profile {
 
 /// A daemon's usage: the CPU time so far in seconds, and the peak memory in bytes.
 pub(crate) struct Usage {
-    cpu: f64,
+    pub(crate) cpu: f64,
     pub(crate) peak: f64,
 }
 
-async fn usage(machine: &Machine, daemon: &Daemon) -> Result<Usage> {
+pub(crate) async fn usage(machine: &Machine, daemon: &Daemon) -> Result<Usage> {
     let pid = daemon.pid().context("a daemon has ended")?;
     let line = format!("cat /proc/{pid}/stat && grep VmHWM: /proc/{pid}/status");
     let printed = machine.run(&line).await.success().stdout;

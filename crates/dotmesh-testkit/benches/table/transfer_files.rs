@@ -5,7 +5,7 @@ use anyhow::Result;
 use crate::app::{Size, commit, data_of};
 use crate::data;
 use crate::measure::{Metric, OURS, Table};
-use crate::peers::{Peers, fastest, installed, warm};
+use crate::peers::{Peers, chosen, fastest, fastest_served, warm};
 use crate::stage::Stage;
 
 const FIRST: &str = "first push of C";
@@ -20,7 +20,7 @@ pub(crate) async fn measure(table: &mut Table, size: Size) -> Result<()> {
     tokio::task::spawn_blocking(move || data::small_files(&folder, size.of(FILES))).await??;
     let snapshot = commit(alice, "files").await;
     let account = stage.account().await?;
-    let mut peers = Peers::start(&stage, &installed(&stage).await?).await?;
+    let mut peers = Peers::start(&stage, chosen()?).await?;
     peers.look_at(&snapshot).await;
     warm(&stage, &snapshot.display().to_string()).await;
     let push = format!("dm push {account} files");
@@ -33,7 +33,9 @@ pub(crate) async fn measure(table: &mut Table, size: Size) -> Result<()> {
         ("6 first push of C, time", FIRST),
         ("6 clone of C, time", CLONE),
     ] {
-        table.compare(figure, operation, Metric::Time, &fastest(0.7));
+        let [all, readable] = fastest(0.7);
+        let bars = [all, readable, fastest_served(0.7)];
+        table.compare(figure, operation, Metric::Time, &bars);
     }
     Ok(())
 }

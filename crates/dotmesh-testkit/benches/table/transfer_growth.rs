@@ -4,7 +4,7 @@ use anyhow::Result;
 
 use crate::app::{App, Load, Size};
 use crate::measure::{Metric, OURS, Row, Table};
-use crate::peers::{Peers, SEND, installed, warm_change};
+use crate::peers::{Peers, SEND, local, warm_change};
 use crate::stage::Stage;
 use crate::transfer_app::SECONDS;
 
@@ -49,9 +49,9 @@ async fn changes(table: &mut Table, size: Size, loads: &[(&str, Load)]) -> Resul
     app.drop_old_log().await;
     let account = stage.account().await?;
     let push = format!("dm push {account} app");
-    let mut tools = installed(&stage).await?;
+    let mut tools = local()?;
     tools.retain(|tool| tool.name == SEND);
-    let mut peers = Peers::start(&stage, &tools).await?;
+    let mut peers = Peers::start(&stage, tools).await?;
     let mut base = app.commit().await;
     peers.look_at(&base).await;
     stage.transfer(&stage.alice, &push).await?;

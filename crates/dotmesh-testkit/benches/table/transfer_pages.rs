@@ -5,7 +5,7 @@ use anyhow::Result;
 use crate::app::{Size, commit, data_of};
 use crate::data;
 use crate::measure::{Metric, OURS, Table};
-use crate::peers::{Peers, fastest, installed, warm};
+use crate::peers::{Peers, fastest, local, warm};
 use crate::stage::Stage;
 
 const FIRST: &str = "first push of D";
@@ -30,13 +30,13 @@ pub(crate) async fn measure(table: &mut Table, size: Size) -> Result<()> {
     warm(&stage, &second.display().to_string()).await;
     table.record(CHANGE, OURS, stage.transfer(alice, &push).await?);
     // One tool at a time, because the repositories of all tools would not fit on the disk.
-    for tool in installed(&stage).await? {
-        let mut peers = Peers::start(&stage, &[tool]).await?;
+    for tool in local()? {
+        let mut peers = Peers::start(&stage, vec![tool]).await?;
         peers.look_at(&first).await;
         peers.backup(table, FIRST).await?;
         peers.look_at(&second).await;
         peers.backup(table, CHANGE).await?;
-        peers.remove().await;
+        peers.remove().await?;
     }
     let figure = "7 push of D's change, time";
     table.compare(figure, CHANGE, Metric::Time, &fastest(0.2));

@@ -38,7 +38,7 @@ pub(crate) async fn measure(table: &mut Table, size: Size) -> Result<()> {
     app.drop_old_log().await;
     let account = stage.account().await?;
     let push = format!("dm push {account} app");
-    let mut peers = Peers::start(&stage, &smallest(&stage).await?).await?;
+    let mut peers = Peers::start(&stage, smallest()?).await?;
     let snapshot = app.commit().await;
     peers.look_at(&snapshot).await;
     table.record(FIRST, OURS, stage.transfer(&stage.alice, &push).await?);
@@ -80,7 +80,7 @@ pub(crate) async fn measure(table: &mut Table, size: Size) -> Result<()> {
         before = after;
     }
     clone(table, &stage, &account, CLONE_LAST_REPACKED).await?;
-    peers.remove().await;
+    peers.remove().await?;
     for (pushes, at_most) in [(1, 0.7), (PUSHES, 0.4)] {
         table.add(growth(table, &grown[..pushes], at_most));
     }

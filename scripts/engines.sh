@@ -84,7 +84,7 @@ docker-28) suite=sid packages="$tools docker.io docker-cli docker-compose $rootl
 podman-5) suite=sid packages="$tools podman docker-cli docker-compose netavark aardvark-dns crun nftables catatonit $rootless passt" ;;
 databases-13) suite=trixie packages='postgresql-17 mariadb-server-core mariadb-client-core' unneeded=$compiler ;;
 databases-sid) suite=sid packages='postgresql mysql-server-core mysql-client-core' unneeded=$compiler ;;
-peers-sid) suite=sid packages='restic restic-rest-server borgbackup openssh-server rsync btrfs-progs zstd' ;;
+peers-sid) suite=sid packages='restic restic-rest-server borgbackup openssh-client openssh-server rsync btrfs-progs zstd' ;;
 --storage) name=storage ;;
 --test)
     for one in docker-28 podman-5 --storage databases-13 databases-sid; do "$0" "$one"; done

@@ -79,6 +79,11 @@ check_machine() {
         sudo -n true 2>/dev/null || sudo -v 2>/dev/null || fail "'make demo' mounts a filesystem and starts containers, which only root may." \
             "Run it as root, or as a user who may use sudo."
     fi
+    # Databases refuse to run as root, for example.
+    if includes test && ! setpriv --reuid=65534 --regid=65534 --clear-groups test -r "$scripts/setup.sh"; then
+        fail "Some tests run programs as other users, who may not read this folder: $(cd "$scripts/.." && pwd)" \
+            "Clone the project into a folder that everybody may enter, such as /srv or /opt."
+    fi
     if ! grep -qw btrfs /proc/filesystems && ! { [ "$(id -u)" = 0 ] && modprobe btrfs 2>/dev/null; } &&
         ! sudo -n modprobe btrfs 2>/dev/null; then
         fail "This kernel has no btrfs, on which Dotmesh keeps its data." \

@@ -78,6 +78,9 @@ pub(crate) async fn measure(table: &mut Table, size: Size) -> Result<()> {
         1.5 * one,
         "at most 1.5 × the smaller one".to_owned(),
     ));
+    let peak = node.usage().await?.peak;
+    let most = f64::from(256 << 20);
+    table.limit("peak memory of `dotmeshd` doing so", Metric::Bytes, peak, most);
     Ok(())
 }
 

@@ -80,7 +80,12 @@ pub(crate) async fn measure(table: &mut Table, size: Size) -> Result<()> {
     ));
     let peak = node.usage().await?.peak;
     let most = f64::from(256 << 20);
-    table.limit("peak memory of `dotmeshd` doing so", Metric::Bytes, peak, most);
+    table.limit(
+        "peak memory of `dotmeshd` doing so",
+        Metric::Bytes,
+        peak,
+        most,
+    );
     Ok(())
 }
 

@@ -4,7 +4,7 @@
 use anyhow::Result;
 
 use crate::app::{App, Load, Size};
-use crate::measure::{Metric, OURS, Row, Table};
+use crate::measure::{Cost, Metric, OURS, Row, Table};
 use crate::peers::{Peers, RESTIC_MAX, smallest};
 use crate::stage::Stage;
 use crate::transfer_app::SECONDS;
@@ -70,10 +70,11 @@ pub(crate) async fn measure(table: &mut Table, size: Size) -> Result<()> {
         let pushed = stage.stored().await?;
         let repack = stage.repack().await?;
         let after = stage.stored().await?;
-        table.record(REPACK_CHANGE, OURS, repack);
+        let bytes = after - before;
+        table.record(REPACK_CHANGE, OURS, Cost { bytes, ..repack });
         grown.push(Grown {
             pushed: pushed - before,
-            repacked: after - before,
+            repacked: bytes,
             push_cpu: push.hub_cpu,
             repack_cpu: repack.hub_cpu,
         });

@@ -21,6 +21,10 @@ use crate::operations::frames::{Decoder, ReadObject, read_objects};
 /// The zstd level. The decision page has the measurements.
 const LEVEL: i32 = 9;
 
+/// The zstd level of groups with a base. Most of such a group is found in its base, and higher levels spend their time on
+/// an index of the base.
+const LEVEL_ON_BASE: i32 = 3;
+
 /// The length of a pack, in bytes. A pack ends with the group that reaches it.
 const PACK_LENGTH: usize = 16 << 20;
 
@@ -125,7 +129,11 @@ fn encode(
         objects.push(object);
     }
     let base = base.map(|(base, bytes)| (*base, &**bytes));
-    let Some(stored) = encode_group(&objects, base, LEVEL) else {
+    let level = match base {
+        Some(_) => LEVEL_ON_BASE,
+        None => LEVEL,
+    };
+    let Some(stored) = encode_group(&objects, base, level) else {
         // An object has at most half the bytes of a group, so this does not happen.
         return Err(HubError::Pack(PackError::BadFrame { offset: 0 }));
     };

@@ -15,8 +15,8 @@ const BLOCK: usize = 8192;
 /// The largest record that is read.
 const LARGEST: usize = 64 << 20;
 
-/// No log gets that long.
-const LAST: u64 = 1 << 62;
+/// No log gets that long, in bytes.
+const LONGEST: u64 = 1 << 62;
 
 /// The header of a record.
 const HEADER: usize = 24;
@@ -124,7 +124,7 @@ impl Control {
         let is_sane = segment.is_power_of_two()
             && (1 << 20..=1 << 30).contains(&segment)
             && redo <= checkpoint
-            && checkpoint < LAST;
+            && checkpoint < LONGEST;
         is_sane.then_some(Self {
             system: long(&bytes, 0)?,
             checkpoint,

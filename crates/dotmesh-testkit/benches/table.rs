@@ -28,6 +28,8 @@ mod measure;
 mod memory;
 #[path = "table/peer_root.rs"]
 mod peer_root;
+#[path = "table/peer_servers.rs"]
+mod peer_servers;
 #[path = "table/peers.rs"]
 mod peers;
 #[path = "table/rows.rs"]

@@ -59,7 +59,7 @@ impl Engine {
         }
         let named = NAMES.iter().find(|(_, engine)| *engine == self);
         let (name, _) = named.context("name the engine")?;
-        from_script("engines.sh", name).map(Some)
+        root(name).map(Some)
     }
 
     /// The program that answers at the socket, and its arguments.
@@ -86,7 +86,7 @@ impl Engine {
     }
 }
 
-/// A root of `scripts/engines.sh` without an Engine, such as `peers-sid`. It is made if it is not there yet.
+/// A root of `scripts/engines.sh`, such as `peers-sid`. It is made if it is not there yet.
 pub fn root(name: &str) -> anyhow::Result<PathBuf> {
     from_script("engines.sh", name)
 }

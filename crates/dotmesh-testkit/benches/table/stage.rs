@@ -7,7 +7,8 @@ use dotmesh_testkit::{Daemon, Link, Machine, Network};
 
 use crate::measure::{Cost, children_time, seconds};
 use crate::memory;
-use crate::peer_root::{self, Servers};
+use crate::peer_root;
+use crate::peer_servers::Servers;
 
 /// The folder of a node's pool.
 pub(crate) const POOL: &str = "/var/lib/dotmesh/pool";
